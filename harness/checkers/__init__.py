@@ -1,0 +1,1 @@
+"""Properties of a history: one file an expectation, pure, no driver, no clock."""

@@ -1,0 +1,450 @@
+"""The command line: `./drill COMMAND`. Each command is one function; all ends come by `main`.
+
+What a command needs is imported when it runs, so that `--help` does not wait for a Docker client.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from harness.errors import ExitCode, HarnessError, Mistake, ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.plan import Plan
+    from harness.result import ScenarioResult
+    from harness.verdict import Verdict
+
+Backend = Literal["sim", "docker", "aws"]
+
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Scenario files, or folders of them.")
+]
+BackendOption = Annotated[
+    Backend | None, typer.Option(help="Where to run: docker when an engine answers.")
+]
+CellOption = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Only this cell of the matrix: the text in brackets."),
+]
+RepeatOption = Annotated[
+    int | None, typer.Option(min=1, help="Runs of each cell, instead of the scenario's own number.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="What every random choice comes from; chosen and printed if absent."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; everything else goes to stderr.")
+]
+
+app = typer.Typer(
+    name="drill",
+    help="Ask questions of highly available PostgreSQL clusters, and judge the answers.",
+    epilog="Exit: 0 pass, 1 fail, 2 wrong input, 3 error (proved nothing), 4 a bug in the harness.",
+    add_completion=False,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+image = typer.Typer(help="The images that local clusters are made of.", rich_markup_mode=None)
+app.add_typer(image, name="image")
+
+
+# --- running -----------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    paths: Paths,
+    *,
+    backend: BackendOption = None,
+    cell: CellOption = None,
+    repeat: RepeatOption = None,
+    seed: SeedOption = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells that run side by side.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where results go.", show_default="runs/SCENARIO-SEED"),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the clusters up afterwards.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run scenarios and judge them."""
+    from harness import launch
+    from harness.clock import WallClock
+    from harness.report.summary import last_line
+    from harness.report.terminal import Terminal
+
+    plans = launch.plans(paths, backend=backend, cell=cell, repeat=repeat, seed=seed)
+    stream = sys.stderr if as_json else sys.stdout
+    clock = WallClock()
+    results: list[ScenarioResult] = []
+    documents: list[object] = []
+    with launch.interruptible(clock) as interruption:
+        for plan in plans:
+            folder = launch.folder_of(plan, out, among=len(plans))
+            listener = Terminal(stream, secrets=sorted(plan.secrets))
+            with _bugs_saved_in(folder):
+                try:
+                    result = launch.execute(
+                        plan, out=folder, clock=clock, listener=listener, jobs=jobs, keep=keep
+                    )
+                finally:
+                    listener.close()
+            results.append(result)
+            documents.append(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+            for line in _ending(result, folder, plan):
+                print(line, file=stream)
+            print(launch.hide(last_line(result), plan), file=stream, flush=True)
+            if interruption.asked:
+                break
+    if as_json:
+        _print_json(documents[0] if len(plans) == 1 else documents)
+    return exit_code([result.verdict for result in results])
+
+
+def _ending(result: "ScenarioResult", folder: Path, plan: "Plan") -> "Iterator[str]":
+    """Yield what comes just before the last line."""
+    from harness.launch import hide
+    from harness.verdict import Verdict
+
+    yield f"report: {folder / 'index.html'}"
+    if result.verdict in (Verdict.FAIL, Verdict.ERROR):
+        yield f"again: {hide(result.replay, plan)}"
+    if result.verdict is Verdict.SKIP:
+        yield "every cell was skipped: this proved nothing"
+
+
+def exit_code(verdicts: "Sequence[Verdict]") -> ExitCode:
+    """Return what the shell is told of all runs together; skips alone prove nothing."""
+    from harness.verdict import Verdict
+
+    worst = Verdict.worst(verdicts)
+    codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+    return codes.get(worst, ExitCode.ERROR)
+
+
+@app.command()
+def plan(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scenario file.")],
+    *,
+    backend: BackendOption = None,
+    cell: CellOption = None,
+    repeat: RepeatOption = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what a run would do, and when. Nothing starts."""
+    from harness import launch
+    from harness.report import agenda
+
+    # Nothing runs, so no engine has to answer.
+    plans = launch.plans(
+        [path], backend=backend or "docker", cell=cell, repeat=repeat, seed=seed or 0
+    )
+    if as_json:
+        shown = [launch.hide_in(agenda.as_json(one), one) for one in plans]
+        _print_json(shown[0] if len(shown) == 1 else shown)
+        return ExitCode.PASS
+    for one in plans:
+        for line in agenda.lines(one):
+            print(launch.hide(line, one))  # noqa: T201
+    return ExitCode.PASS
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+@app.command()
+def validate(paths: Paths, *, as_json: JsonOption = False) -> int:
+    """Look for mistakes in scenario files; each is told with its line and column."""
+    from harness import loader
+    from harness.report.text import plural
+
+    scenarios = loader.load_all(paths)
+    if as_json:
+        _print_json({"valid": True, "scenarios": [one.name for one in scenarios], "mistakes": []})
+    else:
+        print(f"{plural(len(scenarios), 'scenario')} without a mistake")  # noqa: T201
+    return ExitCode.PASS
+
+
+@app.command()
+def schema(*, as_json: JsonOption = False) -> int:  # noqa: ARG001 - it always is JSON
+    """Print the JSON Schema of scenario files, for editors."""
+    from harness import loader
+
+    _print_json(loader.schema())
+    return ExitCode.PASS
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Draw a run's index.html and junit.xml again, from its result.json and its histories."""
+    from harness import launch
+    from harness.report import result_json
+
+    result = result_json.load(folder)
+    written = launch.draw(result, folder)
+    if as_json:
+        _print_json({"written": [str(path) for path in written]})
+    else:
+        for path in written:
+            print(path)  # noqa: T201
+    return ExitCode.PASS
+
+
+# --- keeping the machine clean -----------------------------------------------------------------
+
+
+@app.command()
+def heal(*, as_json: JsonOption = False) -> int:
+    """Undo the faults that dead runs left, from their journals."""
+    from harness.drivers.docker import leftovers
+
+    failures = leftovers.heal(_say)
+    if as_json:
+        _print_json({"not_undone": failures})
+    elif not failures:
+        print("every fault of dead runs is undone")  # noqa: T201
+    return ExitCode.ERROR if failures else ExitCode.PASS
+
+
+@app.command()
+def reap(*, as_json: JsonOption = False) -> int:
+    """Remove the containers, networks and volumes of dead runs."""
+    from harness.drivers.docker import leftovers
+
+    removed = leftovers.reap(_say)
+    if as_json:
+        _print_json({"removed": removed})
+    else:
+        print(f"{removed} removed")  # noqa: T201
+    return ExitCode.PASS
+
+
+@image.command("build")
+def image_build(*, as_json: JsonOption = False) -> int:
+    """Build the images that are missing; an unchanged tree builds nothing."""
+    from harness.drivers.docker import images
+    from harness.drivers.docker.driver import connect
+
+    references = images.ensure(connect(), _say)
+    if as_json:
+        _print_json(references)
+    else:
+        for reference in references.values():
+            print(reference)  # noqa: T201
+    return ExitCode.PASS
+
+
+# --- the project's own tests -------------------------------------------------------------------
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=True,
+)
+def test(
+    context: typer.Context,
+    *,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Only the planted defects; prints caught/total last.")
+    ] = False,  # noqa: PT028 - a command, not a test
+) -> int:
+    """Run the project's own tests and scenarios; further arguments are pytest's."""
+    import pytest
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "tests").is_dir():
+        raise HarnessError(f"{root}: no tests here; expected a checkout of the project")
+    places = ["tests/mutants"] if mutants else ["tests", "scenarios"]
+    words = list(context.args)
+    if not any(Path(word.split("::")[0]).exists() for word in words if not word.startswith("-")):
+        words += [str(root / place) for place in places if (root / place).is_dir()]
+    tally = _Tally()
+    code = pytest.main(
+        [f"--rootdir={root}", f"--config-file={root / 'pyproject.toml'}", *words], [tally]
+    )
+    if mutants:
+        print(f"mutants: {tally.caught}/{tally.total}")  # noqa: T201
+    if tally.internal_error:
+        return ExitCode.BUG
+    # A session that was stopped, or had nothing to run, proved nothing.
+    known = {0: ExitCode.PASS, 1: ExitCode.FAIL, 4: ExitCode.USAGE}
+    return known.get(int(code), ExitCode.ERROR)
+
+
+class _Tally:
+    """A pytest plugin that counts: a test of a planted defect passes when the defect is caught."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.caught = 0
+        self.internal_error = False
+
+    def pytest_collection_finish(self, session: object) -> None:
+        self.total = len(getattr(session, "items", ()))
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        if getattr(report, "when", "") == "call" and getattr(report, "outcome", "") == "passed":
+            self.caught += 1
+
+    def pytest_internalerror(self) -> None:
+        self.internal_error = True
+
+
+# --- ends --------------------------------------------------------------------------------------
+
+
+def command_names() -> Sequence[str]:
+    """Return every command, as the documents may name it."""
+    return sorted(
+        [*(c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands)]
+        + [group.name for group in app.registered_groups if isinstance(group.name, str)]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: every end of the program comes by here."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Accepted before the command, too: it is the same wish.
+    if words[:1] == ["--json"] and len(words) > 1:
+        words = [words[1], "--json", *words[2:]]
+    wants_json = "--json" in words and words[:1] != ["test"]
+    try:
+        return _invoke(words)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return ExitCode.ERROR
+    except BrokenPipeError:
+        # Whoever read us has gone. Python would complain of it once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    except ScenarioError as error:
+        return _refuse(error.mistakes, wants_json=wants_json)
+    except HarnessError as error:
+        return _end(str(error), error.exit_code, wants_json=wants_json)
+    except Exception as error:  # noqa: BLE001 - whatever was not foreseen is a bug
+        return _end(_bug(error), ExitCode.BUG, wants_json=wants_json)
+
+
+def _invoke(words: Sequence[str]) -> int:
+    """Parse and run; mistakes of the command line are told in the house's form.
+
+    Raises:
+        HarnessError: with exit code 2, for a command line that cannot be understood.
+    """
+    if not words:
+        app(["--help"], prog_name="./drill", standalone_mode=False)
+        return ExitCode.USAGE
+    known = command_names()
+    if not words[0].startswith("-") and words[0] not in known:
+        raise _usage(
+            f"found the command {words[0]!r}; expected one of {', '.join(known)}", words[0], known
+        )
+    try:
+        code = app(list(words), prog_name="./drill", standalone_mode=False)
+    except typer.TyperException as error:
+        raise _translated(error) from None
+    return int(code or 0)
+
+
+class _UsageError(HarnessError):
+    exit_code = ExitCode.USAGE
+
+
+def _usage(found: str, word: str, known: Sequence[str]) -> HarnessError:
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return _UsageError(f"./drill: {found}" + (f"; did you mean {close[0]!r}?" if close else ""))
+
+
+def _translated(error: typer.TyperException) -> HarnessError:
+    """Return a parser's complaint in the house's form, with the nearest option."""
+    context = getattr(error, "ctx", None)
+    where = getattr(context, "command_path", "./drill")
+    option = getattr(error, "option_name", None)
+    if context is not None and isinstance(option, str) and "No such option" in error.message:
+        known = [
+            name for one in context.command.params for name in one.opts if name.startswith("-")
+        ]
+        complaint = _usage(f"found {option!r}; expected one of {', '.join(known)}", option, known)
+        return _UsageError(str(complaint).replace("./drill:", f"{where}:", 1))
+    text = error.format_message().rstrip(".").replace("Value error, ", "")
+    return _UsageError(f"{where}: {text[:1].lower()}{text[1:]}; see {where} --help")
+
+
+def _refuse(mistakes: Sequence[Mistake], *, wants_json: bool) -> ExitCode:
+    from harness.report.text import one_line
+
+    for mistake in mistakes:
+        print(one_line(str(mistake)), file=sys.stderr)  # noqa: T201
+    if wants_json:
+        listed = [
+            {"file": m.file, "line": m.line, "column": m.column, "text": m.text} for m in mistakes
+        ]
+        _print_json({"valid": False, "exit": ExitCode.USAGE, "mistakes": listed})
+    return ExitCode.USAGE
+
+
+def _end(sentence: str, code: ExitCode, *, wants_json: bool) -> ExitCode:
+    _say(sentence)
+    if wants_json:
+        _print_json({"exit": code, "error": sentence})
+    return code
+
+
+def _say(text: str) -> None:
+    from harness.report.text import printable
+
+    shown = "\n".join(printable(line) for line in text.splitlines())
+    print(shown if shown.startswith("./drill") else f"drill: {shown}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=str), flush=True)  # noqa: T201
+
+
+_BUG_FOLDER: list[Path] = []
+
+
+@contextmanager
+def _bugs_saved_in(folder: Path) -> "Iterator[None]":
+    """While this lasts, a bug's traceback belongs to a run's folder."""
+    _BUG_FOLDER.append(folder)
+    yield
+    # Not on an exception: `main` asks for the folder after it has come through here.
+    _BUG_FOLDER.pop()
+
+
+def _bug(error: Exception) -> str:
+    """Save the traceback of a bug; return the sentence that says where it is."""
+    full = "".join(traceback.format_exception(error))
+    last = traceback.format_exception_only(error)[-1].strip()
+    if os.environ.get("DRILL_TRACEBACK") == "1":
+        return f"a bug in the harness, please report:\n{full}"
+    folder = _BUG_FOLDER.pop() if _BUG_FOLDER else None
+    if folder is not None and folder.is_dir():
+        path = folder / "bug.txt"
+        path.write_text(full, encoding="utf-8", errors="replace")
+    else:
+        number, name = tempfile.mkstemp(prefix="drill-bug-", suffix=".txt", text=True)
+        path = Path(name)
+        with os.fdopen(number, "w", encoding="utf-8", errors="replace") as file:
+            file.write(full)
+    return f"a bug in the harness, please report: {last} (all of it: {path})"

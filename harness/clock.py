@@ -1,0 +1,139 @@
+"""The run's clock: wall time today, virtual time in the simulator. Only this file imports `time`.
+
+All waiting goes through a clock, so that the same engine, workload and probe code runs in real
+and in virtual time, and so that an abort ends every wait at once.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from harness.errors import AbortedError, DriverError
+
+T = TypeVar("T")
+NS = 1_000_000_000
+
+
+class Task(Protocol):
+    """Something that `Clock.spawn` started."""
+
+    def join(self) -> None:
+        """Wait for the end; raise what the task raised."""
+        ...
+
+
+class Clock(Protocol):
+    """Tells the time and waits. Instants are nanoseconds of a clock that never goes back."""
+
+    def now_ns(self) -> int: ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; raise AbortedError as soon as the run is aborted."""
+        ...
+
+    def spawn(self, work: Callable[[], None], name: str) -> Task:
+        """Run `work` beside the caller."""
+        ...
+
+    def wait_for(
+        self, condition: Callable[[], T | None], *, timeout_s: float, what: str, every_s: float = 0.1
+    ) -> T:
+        """Return the first true value of `condition`.
+
+        Raises:
+            DriverError: `<what> did not happen within <timeout>`.
+            AbortedError: when the run is aborted meanwhile.
+        """
+        ...
+
+
+class _ThreadTask:
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._done: Future[None] = Future()
+        # Daemon: a task stuck in a system call must not keep an aborted run from ending.
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever joins
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(None)
+
+    def join(self) -> None:
+        self._done.result()
+
+
+class WallClock:
+    """Real time: CLOCK_MONOTONIC, which all containers of one machine share."""
+
+    def __init__(self) -> None:
+        self._aborted = threading.Event()
+        self._children: list[WallClock] = []
+        self._shield = threading.local()
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def child(self) -> "WallClock":
+        """Return a clock of its own that an abort of this one ends too."""
+        clock = WallClock()
+        self._children.append(clock)
+        if self._aborted.is_set():
+            clock.abort()
+        return clock
+
+    def abort(self) -> None:
+        """End every present and future wait on this clock and its children with AbortedError."""
+        self._aborted.set()
+        for clock in self._children:
+            clock.abort()
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let this thread wait as if nothing had been aborted: for undoing faults after it."""
+        self._shield.on = True
+        try:
+            yield
+        finally:
+            self._shield.on = False
+
+    def sleep(self, seconds: float) -> None:
+        if getattr(self._shield, "on", False):
+            time.sleep(max(0.0, seconds))
+        elif self._aborted.wait(max(0.0, seconds)):
+            raise AbortedError("aborted")
+
+    def spawn(self, work: Callable[[], None], name: str) -> Task:
+        return _ThreadTask(work, name)
+
+    def wait_for(
+        self, condition: Callable[[], T | None], *, timeout_s: float, what: str, every_s: float = 0.1
+    ) -> T:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if value := condition():
+                return value
+            if time.monotonic() >= deadline:
+                raise DriverError(f"{what} did not happen within {timeout_s:g} s")
+            self.sleep(every_s)
+
+
+def wall_label() -> str:
+    """Return the date and time of day in UTC: a label for people, never used to order events."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def monotonic_ns() -> int:
+    """Return CLOCK_MONOTONIC; for stamps taken where no run, and so no clock, exists."""
+    return time.monotonic_ns()
+
+
+def wall_epoch_s() -> float:
+    """Return seconds since 1970 in UTC: for expiry labels, which outlive this boot."""
+    return time.time()

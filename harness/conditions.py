@@ -1,0 +1,156 @@
+"""What a cluster looks like now, and the states that steps wait for.
+
+Read from Patroni's REST interface and the DCS: evidence good enough to wait for, never to judge
+by. A verdict rests on acknowledged operations (docs/adr/0002).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from harness.clock import Clock
+from harness.errors import DriverError
+from harness.history import Json
+from harness.protocols import Driver, Reply
+from harness.scenario import Cluster, Steady
+
+_REST_DEADLINE_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at the whole cluster.
+
+    Attributes:
+        keys: the DCS below the cluster's prefix; empty when it has no quorum.
+        members: each node's GET /patroni; status 0 when it did not answer.
+    """
+
+    keys: Mapping[str, str]
+    members: Mapping[str, Reply]
+
+    @property
+    def leader(self) -> str | None:
+        return self.keys.get("leader")
+
+    def body(self, node: str) -> Mapping[str, Json]:
+        body = self.members[node].body if node in self.members else None
+        return body if isinstance(body, Mapping) else {}
+
+    def role(self, node: str) -> str:
+        """Return what the node says it is: `primary`, `replica` or, when silent, `unknown`."""
+        role = self.body(node).get("role")
+        return "primary" if role in ("primary", "master") else str(role or "unknown")
+
+
+def look(driver: Driver, clock: Clock) -> View:
+    """Ask the DCS and every node at once, so that one silent node does not delay the rest."""
+    members: dict[str, Reply] = {}
+    keys: dict[str, str] = {}
+
+    def ask(node: str) -> None:
+        try:
+            members[node] = driver.patroni(node, "/patroni", deadline_s=_REST_DEADLINE_S)
+        except DriverError as error:
+            members[node] = Reply(0, str(error))
+
+    def ask_dcs() -> None:
+        try:
+            keys.update(driver.dcs(deadline_s=_REST_DEADLINE_S))
+        except DriverError:
+            return  # no quorum is an answer: no keys
+
+    tasks = [clock.spawn(ask_dcs, "look-dcs")]
+    tasks += [clock.spawn(partial(ask, n.name), f"look-{n.name}") for n in driver.nodes]
+    for task in tasks:
+        task.join()
+    return View(keys, members)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Why a state does not hold yet; true, in the sense of `if`, when it does."""
+
+    lacks: Sequence[str] = field(default_factory=tuple)
+
+    def __bool__(self) -> bool:
+        return not self.lacks
+
+
+def steady(view: View, cluster: Cluster, wanted: Steady) -> Wish:
+    """Return what keeps the cluster from its steady state.
+
+    One leader that is primary; the wanted replicas streaming on its timeline within the lag; and
+    the synchronous state established: `/sync` names the standbys and PostgreSQL agrees.
+    """
+    leader = view.leader
+    if leader is None:
+        return Wish(("no leader key in the DCS",))
+    if view.role(leader) != "primary":
+        return Wish((f"the leader {leader} is {view.role(leader)}, not primary",))
+    strangers = [n for n in view.members if n != leader and view.role(n) == "primary"]
+    lacks = [f"{node} says that it is primary, but {leader} leads" for node in strangers]
+    replicas = [node for node in view.members if node != leader]
+    missing = [w for n in replicas if (w := _not_streaming(view, n, leader, wanted.replicas.lag))]
+    needed = len(replicas) if wanted.replicas.streaming == "all" else wanted.replicas.streaming
+    if len(replicas) - len(missing) < needed:
+        lacks += missing
+    return Wish((*lacks, *_sync_lacks(view, cluster, leader, replicas)))
+
+
+def _not_streaming(
+    view: View, node: str, leader: str, lag_bytes: Mapping[Literal["max"], int]
+) -> str | None:
+    body, first = view.body(node), view.body(leader)
+    if not body:
+        return f"{node} does not answer"
+    if body.get("replication_state") != "streaming":
+        return f"{node} is {body.get('role')}, {body.get('replication_state') or body.get('state')}"
+    if body.get("timeline") != first.get("timeline"):
+        return f"{node} is on timeline {body.get('timeline')}, not {first.get('timeline')}"
+    behind = _position(first, "location") - _position(body, "received_location")
+    if "max" in lag_bytes and behind > lag_bytes["max"]:
+        return f"{node} is {behind} bytes behind"
+    return None
+
+
+def _position(body: Mapping[str, Json], name: str) -> int:
+    xlog = body.get("xlog")
+    value = xlog.get(name) if isinstance(xlog, Mapping) else None
+    return value if isinstance(value, int) else 0
+
+
+def sync_standbys(keys: Mapping[str, str]) -> Sequence[str]:
+    """Return the standbys that the DCS key `sync` names."""
+    try:
+        sync = json.loads(keys.get("sync", "{}"))
+    except ValueError:
+        return ()
+    names = sync.get("sync_standby") if isinstance(sync, dict) else None
+    return tuple(sorted(str(names).split(","))) if names else ()
+
+
+def _sync_lacks(
+    view: View, cluster: Cluster, leader: str, replicas: Sequence[str]
+) -> Sequence[str]:
+    """Return why the synchronous state is not established (traps: a kill before it is, elects nobody)."""
+    if cluster.sync == "async":
+        return ()
+    named = sync_standbys(view.keys)
+    wanted = len(replicas) if cluster.sync == "quorum" else 1
+    if len(named) < min(wanted, len(replicas)):
+        return (f"the DCS names {len(named)} synchronous standbys of {wanted}",)
+    replication = view.body(leader).get("replication")
+    states = {
+        str(row.get("application_name")): str(row.get("sync_state"))
+        for row in (replication if isinstance(replication, Sequence) else ())
+        if isinstance(row, Mapping)
+    }
+    kind = "quorum" if cluster.sync == "quorum" else "sync"
+    return tuple(
+        f"{name} is {states.get(name, 'not connected')}, not {kind}, in pg_stat_replication"
+        for name in named
+        if states.get(name) != kind
+    )

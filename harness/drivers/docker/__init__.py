@@ -1,0 +1,1 @@
+"""Local clusters in Docker: real PostgreSQL, Patroni, etcd and HAProxy on one machine."""

@@ -1,0 +1,112 @@
+"""Talking to the client program in its container: JSON lines over an attached exec."""
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Protocol
+
+from harness.errors import DriverError
+from harness.history import Json
+
+# How much longer than a call's own deadline its answer may take before the client is given up.
+_GRACE_S = 10.0
+
+
+class Stream(Protocol):
+    """The raw socket below an attached exec."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
+
+
+class Console:
+    """One client program. Calls may come from several threads; each waits for its own answer."""
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._lock = threading.Lock()
+        self._next = 0
+        self._waiting: dict[int, Future[Json]] = {}
+        self._errors = b""
+        threading.Thread(target=self._read, name=f"console-{name}", daemon=True).start()
+
+    def hello(self, **facts: Json) -> None:
+        """Tell the client where it stands; must come first."""
+        self._ask({"do": "hello", **facts}, wait_s=30.0)
+
+    def call(self, do: str, *, deadline_s: float = 30.0, **arguments: Json) -> Json:
+        """Send one request and return its answer.
+
+        Raises:
+            DriverError: when the client answers with an error, is gone, or stays silent.
+        """
+        return self._ask(
+            {"do": do, "deadline_s": deadline_s, **arguments}, wait_s=deadline_s + _GRACE_S
+        )
+
+    def _ask(self, request: Mapping[str, Json], *, wait_s: float) -> Json:
+        future: Future[Json] = Future()
+        with self._lock:
+            number, self._next = self._next, self._next + 1
+            self._waiting[number] = future
+            try:
+                self._stream.sendall((json.dumps({"id": number, **request}) + "\n").encode())
+            except OSError as error:
+                raise DriverError(f"client {self._name}: gone ({error})") from None
+        try:
+            return future.result(wait_s)
+        except FutureTimeoutError:
+            raise DriverError(
+                f"client {self._name}: no answer to {request['do']!r} within {wait_s:g} s"
+            ) from None
+        finally:
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        """End the client program: it stops when its input ends."""
+        try:
+            self._stream.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def _read(self) -> None:
+        """Split Docker's frames (8 bytes of header, traps 11) into lines of answers."""
+        pending, out = b"", b""
+        try:
+            while chunk := self._stream.recv(65536):
+                pending += chunk
+                while len(pending) >= 8:  # noqa: PLR2004 - the header's size
+                    kind, size = struct.unpack(">BxxxL", pending[:8])
+                    if len(pending) < 8 + size:
+                        break
+                    payload, pending = pending[8 : 8 + size], pending[8 + size :]
+                    if kind == 1:
+                        *lines, out = (out + payload).split(b"\n")
+                        for line in lines:
+                            self._answer(json.loads(line))
+                    else:
+                        self._errors = (self._errors + payload)[-4000:]
+        except OSError:
+            pass
+        words = self._errors.decode(errors="replace").strip().splitlines()
+        gone = DriverError(f"client {self._name}: gone{': ' + words[-1] if words else ''}")
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(gone)
+
+    def _answer(self, message: Mapping[str, Json]) -> None:
+        number = message.get("id")
+        future = self._waiting.get(number) if isinstance(number, int) else None
+        if future is None or future.done():
+            return
+        if "error" in message:
+            future.set_exception(DriverError(f"client {self._name}: {message['error']}"))
+        else:
+            future.set_result(message.get("ok"))

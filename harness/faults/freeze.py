@@ -1,0 +1,53 @@
+"""`freeze`: a program, or a whole machine, stops running but keeps its sockets and memory."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from harness.errors import DriverError
+from harness.history import Json
+from harness.protocols import Process, Undo, World
+from harness.registry import register
+from harness.scenario import Duration, Target
+
+
+@register
+class Freeze(Target):
+    """Freeze a program (SIGSTOP) or, without `process`, the whole node.
+
+    A frozen Patroni cannot renew the leader key, so a replica may be promoted once the key's
+    TTL runs out, while the old primary, still running, has not been told to demote.
+
+    Source: Patroni documentation, "Watchdog support".
+    """
+
+    name: ClassVar[str] = "freeze"
+
+    process: Process = "all"
+    for_: Duration | None = Field(None, alias="for")
+
+    def perform(self, world: World) -> Mapping[str, Json]:
+        nodes = world.resolve(self)
+        undos = [Undo("thaw", {"node": node, "process": self.process}) for node in nodes]
+        at = world.clock.now_ns()
+        for node, undo in zip(nodes, undos, strict=True):
+            world.undo_later(undo)
+            world.driver.freeze(node, self.process)
+            self._show(world, node)
+        if self.for_ is not None:
+            world.heal_after(undos, self.for_)
+        return {"nodes": list(nodes), "at": at, "process": self.process}
+
+    def _show(self, world: World, node: str) -> None:
+        """Raise unless what was frozen is silent."""
+        if self.process in ("patroni", "all"):
+            reply = world.driver.patroni(node, "/liveness", deadline_s=1.5)
+            if reply.status:
+                raise DriverError(f"freeze: Patroni on {node} still answers {reply.status}")
+        if self.process in ("postgres", "all"):
+            try:
+                world.driver.query(node, "SELECT 1", deadline_s=1.5)
+            except DriverError:
+                return
+            raise DriverError(f"freeze: PostgreSQL on {node} still answers")

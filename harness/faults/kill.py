@@ -1,0 +1,72 @@
+"""`kill`: a machine loses power, or a program dies."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import ClassVar, Literal
+
+from harness.errors import DriverError
+from harness.history import Json
+from harness.protocols import Process, Signal, Undo, World
+from harness.registry import register
+from harness.scenario import Target
+
+# A closed socket reaches its peer within a round trip; five seconds leave no doubt (issue 3).
+_SILENCE_S = 5.0
+
+
+@register
+class Kill(Target):
+    """Kill machines (`power-off`) or one program on them (`process`).
+
+    A power-off is shown by a connection that was open and sees neither EOF nor RST, and by a
+    machine that answers nothing any more. A killed program is shown by its process ids, which
+    are gone (a supervisor may have started others).
+    """
+
+    name: ClassVar[str] = "kill"
+
+    how: Literal["power-off", "process"] = "process"
+    process: Process = "all"
+    signal: Signal = "KILL"
+
+    def perform(self, world: World) -> Mapping[str, Json]:
+        nodes = world.resolve(self)
+        if self.how == "power-off":
+            return {"nodes": list(nodes), "at": _power_off(world, nodes), "how": self.how}
+        at = world.clock.now_ns()
+        for node in nodes:
+            self._kill(world, node)
+        return {"nodes": list(nodes), "at": at, "how": self.how, "process": self.process}
+
+    def _kill(self, world: World, node: str) -> None:
+        before = set(world.driver.pids(node, self.process))
+        if not before:
+            raise DriverError(f"kill: no {self.process} runs on {node}; nothing could be killed")
+        if self.process == "all":
+            world.undo_later(Undo("start", {"node": node}))
+        world.driver.kill(node, self.process, self.signal)
+        world.clock.wait_for(
+            lambda: not before & set(world.driver.pids(node, self.process)),
+            timeout_s=10 if self.signal == "KILL" else 60,
+            what=f"the end of {self.process} on {node} after SIG{self.signal}",
+        )
+
+
+def _power_off(world: World, nodes: Sequence[str]) -> int:
+    """Take the power of all nodes; return the instant just before the first lost it."""
+    with ExitStack() as held:
+        silences = {node: held.enter_context(world.driver.is_silent(node)) for node in nodes}
+        for node in nodes:
+            world.undo_later(Undo("start", {"node": node}))
+        at = world.clock.now_ns()
+        for node in nodes:
+            world.driver.power_off(node)
+        for node in nodes:
+            reply = world.driver.patroni(node, "/liveness", deadline_s=1)
+            if reply.status:
+                raise DriverError(f"kill: {node} answers {reply.status}; it did not lose power")
+        for node, silence in silences.items():
+            seen = silence.broken_within(_SILENCE_S)
+            if seen:
+                raise DriverError(f"kill: a peer of {node} saw {seen}; expected silence")
+    return at

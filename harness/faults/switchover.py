@@ -1,0 +1,48 @@
+"""`switchover`: ask Patroni to hand the leadership over."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.errors import DriverError
+from harness.history import Json
+from harness.protocols import World
+from harness.registry import register
+from harness.scenario import Duration, Model, Target
+
+
+@register
+class Switchover(Model):
+    """Move the leadership, as an operator does; holds when the new leader is primary."""
+
+    name: ClassVar[str] = "switchover"
+
+    to: Target | None = None
+    timeout: Duration = 60.0
+
+    def perform(self, world: World) -> Mapping[str, Json]:
+        leader = world.resolve(Target(role="leader"))[0]
+        candidate = world.resolve(self.to)[0] if self.to else None
+        at = world.clock.now_ns()
+        body: dict[str, Json] = {"leader": leader}
+        if candidate:
+            body["candidate"] = candidate
+        reply = world.driver.patroni(
+            leader, "/switchover", deadline_s=self.timeout, method="POST", body=body
+        )
+        if reply.status != 200:
+            raise DriverError(f"switchover: {leader} answered {reply.status}: {reply.body}")
+        new = world.clock.wait_for(
+            lambda: _primary_other_than(world, leader),
+            timeout_s=self.timeout,
+            what=f"a primary other than {leader}",
+        )
+        if candidate and new != candidate:
+            raise DriverError(f"switchover: {new} leads; expected {candidate}")
+        return {"nodes": [leader], "at": at, "to": new}
+
+
+def _primary_other_than(world: World, old: str) -> str | None:
+    leader = world.driver.dcs(deadline_s=2).get("leader")
+    if not leader or leader == old:
+        return None
+    return leader if world.driver.patroni(leader, "/primary", deadline_s=1).status == 200 else None

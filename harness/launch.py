@@ -1,0 +1,166 @@
+"""From a plan to a run's folder: what the command line and pytest both do around `runner.run`."""
+
+import os
+import signal
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from harness import drivers, loader, seeds
+from harness.clock import WallClock
+from harness.errors import DriverError, Mistake, ScenarioError
+from harness.history import Json
+from harness.plan import Plan, plan
+from harness.report import html, junit, result_json
+from harness.report.text import hide_deep, hider
+from harness.result import ScenarioResult
+from harness.runner import Listener, run
+from harness.scenario import Backend
+
+FIRST_SIGNAL = "healing; press again to stop at once (then: ./drill heal && ./drill reap)"
+SECOND_SIGNAL = "stopped at once; faults may be left: ./drill heal && ./drill reap"
+
+
+class Interruption:
+    """What the signals of a run have asked for so far."""
+
+    def __init__(self, clock: WallClock) -> None:
+        self._clock = clock
+        self.asked = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's form
+        """Abort the run on the first signal; on the second, leave the main thread at once."""
+        if self.asked:
+            _shout(SECOND_SIGNAL)
+            raise KeyboardInterrupt
+        self.asked = True
+        _shout(FIRST_SIGNAL)
+        self._clock.abort()
+
+
+def _shout(text: str) -> None:
+    # Straight to the descriptor: a signal may come while a stream's own lock is held.
+    os.write(2, f"\ndrill: {text}\n".encode())
+
+
+@contextmanager
+def interruptible(clock: WallClock) -> Iterator[Interruption]:
+    """Let Ctrl-C and SIGTERM abort the clock, so that the runner heals before it returns.
+
+    Outside the main thread, where no signal can be handled, nothing is changed.
+    """
+    interruption = Interruption(clock)
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    before = {
+        number: signal.signal(number, interruption.handle)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def pick_backend(asked: Backend | None) -> Backend:
+    """Return the backend to run on.
+
+    Raises:
+        DriverError: when none was asked for and this machine has none.
+    """
+    if asked is not None:
+        return asked
+    found = drivers.available()
+    if not found:
+        raise DriverError("no backend available: no Docker engine answers; start Docker")
+    return found[0]
+
+
+def plans(
+    paths: Sequence[Path],
+    *,
+    backend: Backend | None = None,
+    cell: str | None = None,
+    repeat: int | None = None,
+    seed: int | None = None,
+) -> Sequence[Plan]:
+    """Return what is to be run: every file is read and planned before anything starts.
+
+    Raises:
+        ScenarioError: with the mistakes of all files.
+        DriverError: when there is no backend to run on.
+    """
+    scenarios = loader.load_all(paths)
+    where, number = pick_backend(backend), seeds.choose(seed)
+    planned: list[Plan] = []
+    mistakes: list[Mistake] = []
+    for scenario in scenarios:
+        try:
+            planned.append(plan(scenario, where, seed=number, cell=cell, repeat=repeat))
+        except ScenarioError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ScenarioError(mistakes)
+    return planned
+
+
+def hide(line: str, of: Plan) -> str:
+    """Return the line without the secrets of a plan."""
+    return hider(of.secrets)(line)
+
+
+def hide_in(value: Json, of: Plan) -> Json:
+    """Return a JSON value without the secrets of a plan."""
+    return hide_deep(value, hider(of.secrets))
+
+
+def folder_of(planned: Plan, out: Path | None, *, among: int = 1) -> Path:
+    """Return where a run's files go: each of several scenarios has a folder of its own in `out`."""
+    if out is None:
+        return Path("runs") / f"{planned.scenario.name}-{planned.seed}"
+    return out if among == 1 else out / planned.scenario.name
+
+
+def execute(
+    planned: Plan,
+    *,
+    out: Path,
+    clock: WallClock,
+    listener: Listener,
+    jobs: int = 1,
+    keep: bool = False,
+) -> ScenarioResult:
+    """Run what is planned and write its reports."""
+    out.mkdir(parents=True, exist_ok=True)
+    result = run(planned, out=out, clock=clock, listener=listener, jobs=jobs, keep=keep)
+    write(result, out, secrets=planned.secrets)
+    return result
+
+
+def write(result: ScenarioResult, out: Path, *, secrets: Collection[str] = ()) -> Sequence[Path]:
+    """Write `result.json`, `junit.xml` and `index.html` into a run's folder; return their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    # The data first: should a drawing fail, the run can be drawn again from them.
+    data = _put(out / result_json.NAME, result_json.to_json(result, out, secrets=secrets))
+    return [data, *draw(result, out, secrets=secrets)]
+
+
+def draw(result: ScenarioResult, out: Path, *, secrets: Collection[str] = ()) -> Sequence[Path]:
+    """Write what is made from the data: `junit.xml` and `index.html`."""
+    page = out / html.NAME
+    return [
+        _put(out / junit.NAME, junit.to_xml(result, report=str(page), secrets=secrets)),
+        _put(page, html.to_html(result, secrets=secrets)),
+    ]
+
+
+def _put(path: Path, text: str) -> Path:
+    """Write a file so that a reader sees all of it or none."""
+    unfinished = path.with_name(f"{path.name}.part")
+    # A lone surrogate in somebody's text is no reason to lose the report.
+    unfinished.write_text(text, encoding="utf-8", errors="replace")
+    return unfinished.replace(path)

@@ -1,0 +1,167 @@
+"""What could only be a mistake, though each word of it is allowed.
+
+Pure functions of what one cell is made of; each yields a path in the cell's tree and what is
+wrong there.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from pydantic import BaseModel
+
+from harness.places import Problem, TreePath, show
+from harness.protocols import Checker
+from harness.scenario import Cluster, Steady, Step, Target
+from harness.units import format_duration
+from harness.validation import one_of, unknown
+from harness.verdict import RUNS_NEEDED, Statistic
+
+Rule: TypeAlias = Iterator[Problem]
+
+_SELECTORS = ("role", "az", "service", "node", "ref", "random")
+_TIMES = ("ttl", "loop_wait", "retry_timeout")
+# From the smallest to the largest: a bound may not lie above one that comes after it.
+_ASCENDING: tuple[Statistic, ...] = ("min", "p50", "p90", "p95", "p99", "max")
+
+
+def node_names(cluster: Cluster) -> Sequence[str]:
+    """Return what every driver calls the nodes of a cluster."""
+    return [f"pg-{number}" for number in range(1, cluster.nodes + 1)]
+
+
+def cluster_rules(cluster: Cluster) -> Rule:
+    """A cluster that Patroni would refuse, or silently run with other settings."""
+    patroni = cluster.patroni
+    needed = patroni.loop_wait + 2 * patroni.retry_timeout
+    if needed > patroni.ttl:  # Patroni documentation, "Dynamic Configuration Settings"
+        found = f"found ttl {patroni.ttl} with loop_wait {patroni.loop_wait}"
+        text = f"{found} and retry_timeout {patroni.retry_timeout}"
+        expected = f"expected loop_wait + 2 * retry_timeout (here {needed}) of at most ttl"
+        written = [name for name in _TIMES if name in patroni.model_fields_set]
+        yield Problem(("cluster", "patroni", [*written, "ttl"][0]), f"{text}; {expected}")
+    if cluster.sync != "async" and cluster.nodes < 2:
+        text = f"found {cluster.nodes} node with sync {cluster.sync}; expected at least 2"
+        yield Problem(("cluster", "nodes"), text)
+    for i, az in enumerate(cluster.azs):
+        if az in cluster.azs[:i]:
+            yield Problem(("cluster", "azs", i), f"found {az!r} again; expected each AZ once")
+
+
+def steady_rules(steady: Steady, cluster: Cluster) -> Rule:
+    """A steady state that this cluster can never reach."""
+    streaming = steady.replicas.streaming
+    if isinstance(streaming, int) and streaming >= cluster.nodes:
+        path = ("steady", "replicas", "streaming")
+        yield Problem(path, f"found {streaming} of {cluster.nodes} nodes; expected fewer than all")
+
+
+def targets(value: object, path: TreePath) -> Iterator[tuple[TreePath, Target]]:
+    """Yield each target in a verb's parameters, and where it is written."""
+    if isinstance(value, Target):
+        yield path, value
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            yield from targets(getattr(value, name), (*path, field.alias or name))
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from targets(item, (*path, i))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from targets(item, (*path, str(key)))
+
+
+def target_rules(target: Target, path: TreePath, cluster: Cluster) -> Rule:
+    """A target that names nothing, two things, or what this cluster lacks."""
+    chosen = [name for name in _SELECTORS if getattr(target, name) is not None]
+    if not chosen:
+        yield Problem(path, f"no target; expected {one_of(_SELECTORS)}")
+    elif len(chosen) > 1:
+        text = f"found {' and '.join(chosen)}; expected one of them"
+        yield Problem((*path, chosen[1]), text, at_key=True)
+    if isinstance(target.az, str) and target.az not in cluster.azs:
+        yield Problem((*path, "az"), unknown("AZ", target.az, cluster.azs))
+    if target.node is not None and target.node not in node_names(cluster):
+        yield Problem((*path, "node"), unknown("node", target.node, node_names(cluster)))
+    if target.role is not None:
+        yield from _role_rules(target, path, cluster)
+
+
+def _role_rules(target: Target, path: TreePath, cluster: Cluster) -> Rule:
+    if target.role == "sync-standby" and cluster.sync == "async":
+        text = "found sync-standby with sync async; expected a role that some node plays"
+        yield Problem((*path, "role"), text)
+    most = 1 if target.role in ("leader", "primary") else cluster.nodes - 1
+    if most == 0:
+        text = f"found {target.role} with 1 node; expected a role that some node plays"
+        yield Problem((*path, "role"), text)
+    elif isinstance(target.pick, int) and target.pick > most:
+        text = f"found {target.pick}; expected at most {most}, as many as can be {target.role}"
+        yield Problem((*path, "pick"), text)
+
+
+def time_rules(steps: Sequence[tuple[TreePath, Step]]) -> Rule:
+    """An `at:` that goes back: it would be late before it began."""
+    latest = 0.0
+    for path, step in steps:
+        if step.at is None:
+            continue
+        if step.at < latest:
+            found = f"found {format_duration(step.at)} after {format_duration(latest)}"
+            yield Problem((*path, "at"), f"{found}; expected a time that does not go back")
+        latest = max(latest, step.at)
+
+
+def name_rules(steps: Sequence[tuple[TreePath, Step]]) -> Rule:
+    """Two steps of one name."""
+    seen: set[str] = set()
+    for path, step in steps:
+        if step.name in seen:
+            text = f"found {step.name!r} again; expected a name that no other step has"
+            yield Problem((*path, "as"), text)
+        if step.name is not None:
+            seen.add(step.name)
+
+
+def reference_rule(
+    name: str, path: TreePath, *, earlier: Sequence[str], later: Sequence[str], off: Sequence[str]
+) -> Rule:
+    """A name that no step has, or none that has run by then.
+
+    Args:
+        name: what is referred to.
+        path: where.
+        earlier: names of steps that come before what refers to them.
+        later: names of steps that do not.
+        off: names of steps that their `when` leaves out of this cell.
+    """
+    if name in earlier:
+        return
+    if name in later:
+        text = f"found {name!r}, the name of a later step; expected an earlier one"
+    elif name in off:
+        text = (
+            f"found {name!r}, which `when` leaves out of a cell; expected the same condition here"
+        )
+    elif earlier:
+        text = unknown("step", name, earlier)
+    else:
+        text = f"unknown step {show(name)}; expected a name that an earlier `as` gives"
+    yield Problem(path, text)
+
+
+def bound_rules(checker: Checker, path: TreePath) -> Rule:
+    """A bound that can never hold, or that would decide nothing."""
+    bounds = checker.bounds
+    known = [(statistic, bounds[statistic]) for statistic in _ASCENDING if statistic in bounds]
+    for statistic, bound in known:
+        here = (*path, statistic)
+        if bound < 0:
+            yield Problem(here, f"found {bound:g}; expected a bound of at least 0")
+        if checker.unit == "count" and statistic in RUNS_NEEDED:
+            text = f"found {statistic} of a count; expected max or min"
+            yield Problem(here, text, at_key=True)
+    for (low, floor), (high, ceiling) in itertools.pairwise(known):
+        if floor > ceiling:
+            text = f"found {low} {floor:g} above {high} {ceiling:g}; expected a bound that can hold"
+            yield Problem((*path, low), text)

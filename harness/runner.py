@@ -1,0 +1,544 @@
+"""The one loop: a plan, a driver, a history, findings. Nothing here knows which world it is in."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from harness import conditions, drivers, journal, registry, targets, validity
+from harness.clock import NS, Clock, Task, WallClock, wall_label
+from harness.errors import AbortedError, DriverError, HarnessError, NotSteadyError
+from harness.history import NEMESIS, Event, EventType, Follower, History, Json, Log, merge_logs
+from harness.plan import Cell, Plan, PlannedStep
+from harness.protocols import Client, Driver, Job, Undo
+from harness.result import CellResult, ScenarioResult
+from harness.scenario import Cluster, Target
+from harness.verdict import Measurement, Verdict, judge
+
+REGION = "region"
+_SAMPLE_S = 0.05
+_SETTLE_S = 30.0  # for the first acknowledgement of a workload
+# For the last one: longer than any bound on an outage, so that a longer outage is seen as such.
+_RESUME_S = 90.0
+
+
+class Listener(Protocol):
+    """Whoever shows a run while it runs."""
+
+    def scenario_begins(self, plan: Plan) -> None: ...
+    def cell_begins(self, cell: str, repeat: int, of: int) -> None: ...
+
+    def says(self, cell: str, t_s: float, text: str) -> None:
+        """Show an event; `t_s` counts from the first step, and is negative before it."""
+        ...
+
+    def cell_ends(self, result: CellResult) -> None: ...
+    def scenario_ends(self, result: ScenarioResult) -> None: ...
+
+
+class MakeDriver(Protocol):
+    """How a world is entered; tests pass one with a planted defect."""
+
+    def __call__(
+        self,
+        backend: str,
+        run: str,
+        folder: Path,
+        clock: Clock,
+        *,
+        keep: bool,
+        says: Callable[[str], None],
+    ) -> Driver: ...
+
+
+def run(
+    plan: Plan,
+    *,
+    out: Path,
+    clock: WallClock,
+    listener: Listener,
+    jobs: int = 1,
+    keep: bool = False,
+    make_driver: MakeDriver = drivers.make,
+) -> ScenarioResult:
+    """Run all cells of a plan, up to `jobs` side by side, and judge them."""
+    started = wall_label()
+    listener.scenario_begins(plan)
+    slots = threading.BoundedSemaphore(max(1, jobs))
+    results: dict[str, CellResult] = {}
+    versions: dict[str, str] = {}
+
+    def one(cell: Cell) -> None:
+        with slots:
+            cell_run = _CellRun(plan, cell, out, clock, listener, keep, make_driver)
+            results[cell.id] = cell_run.run()
+            versions.update(cell_run.versions)
+            listener.cell_ends(results[cell.id])
+
+    tasks = [clock.spawn(partial(one, cell), f"cell-{cell.id}") for cell in plan.cells]
+    for task in tasks:
+        task.join()
+    result = ScenarioResult(
+        scenario=plan.scenario.name,
+        title=plan.scenario.title,
+        file=plan.scenario.file,
+        backend=plan.backend,
+        seed=plan.seed,
+        started=started,
+        cells=[results[cell.id] for cell in plan.cells],
+        versions=versions,
+        replay=replay(plan),
+    )
+    listener.scenario_ends(result)
+    return result
+
+
+def replay(plan: Plan) -> str:
+    """Return the command that repeats this run."""
+    cell = f" --cell {plan.cells[0].id}" if len(plan.cells) == 1 and plan.cells[0].id else ""
+    repeat = f" --repeat {plan.repeat}" if plan.repeat > 1 else ""
+    options = f"--backend {plan.backend} --seed {plan.seed}{cell}{repeat}"
+    return f"./drill run {plan.scenario.file} {options}"
+
+
+class _CellRun:
+    """One cell: its repeats, pooled into one result."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        cell: Cell,
+        out: Path,
+        clock: WallClock,
+        listener: Listener,
+        keep: bool,  # noqa: FBT001 - handed on by name
+        make_driver: MakeDriver,
+    ) -> None:
+        self._plan = plan
+        self._cell = cell
+        self._out = out / cell.id if cell.id else out
+        self._clock = clock
+        self._listener = listener
+        self._keep = keep
+        self._make_driver = make_driver
+        self.versions: dict[str, str] = {}
+
+    def run(self) -> CellResult:
+        begun = self._clock.now_ns()
+        if self._cell.skip is not None:
+            return CellResult(self._cell.id, Verdict.SKIP, 0, (), note=self._cell.skip)
+        histories: list[Path] = []
+        note = ""
+        for number in range(self._plan.repeat):
+            self._listener.cell_begins(self._cell.id, number + 1, self._plan.repeat)
+            folder = self._out / f"run-{number + 1}" if self._plan.repeat > 1 else self._out
+            try:
+                self._once(folder, number)
+            except AbortedError as error:
+                note = str(error)
+            except DriverError as error:
+                note = f"run {number + 1}: {error}" if self._plan.repeat > 1 else str(error)
+            if (folder / "history.jsonl").exists():
+                histories.append(folder / "history.jsonl")
+            if note:
+                break
+        seconds = (self._clock.now_ns() - begun) / NS
+        return judge_cell(self._cell, histories, note, seconds)
+
+    def _once(self, folder: Path, number: int) -> None:
+        random = Random(f"{self._plan.seed}/{self._cell.id}/{number}")
+        repeat = _Repeat(
+            plan=self._plan,
+            cell=self._cell,
+            folder=folder,
+            clock=self._clock.child(),
+            random=random,
+            tell=partial(self._listener.says, self._cell.id),
+        )
+        try:
+            repeat.run(self._make_driver, keep=self._keep)
+        finally:
+            self.versions.update(repeat.versions)
+
+
+@dataclass
+class _Repeat:
+    """One run of one cell: a cluster from its start to its end. Implements `protocols.World`."""
+
+    plan: Plan
+    cell: Cell
+    folder: Path
+    clock: WallClock
+    random: Random
+    tell: Callable[[float, str], None]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def run(self, make_driver: MakeDriver, *, keep: bool) -> None:
+        """Run it; whatever happens, faults are undone and the history is merged.
+
+        Raises:
+            DriverError: when the run proved nothing.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log = Log(self.folder / "clients" / "nemesis.jsonl")
+        self._journal = journal.Journal(self.folder / "journal.jsonl")
+        self._named: dict[str, Sequence[str]] = {}
+        self._before: str | None = None
+        self._zero: int | None = None
+        self._hurried = 0
+        self._followers: dict[Path, Follower] = {}
+        self._last_ack: dict[str, int] = {}
+        self._background: list[Task] = []
+        run_id = f"{Random().getrandbits(32):08x}"
+        self.driver = make_driver(
+            self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=self.says
+        )
+        try:
+            with self._sampling():
+                self._act()
+        finally:
+            self._leave(keep=keep)
+
+    # --- the run ---------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        self.says(f"starting {self._shape()}")
+        self.driver.up(self.cell.cluster)
+        self._record_facts()
+        region = self.driver.client(REGION)
+        watchers = self._watchers()
+        for job, vantage in watchers:
+            if vantage == REGION:
+                self.driver.client(vantage).start(job)
+        self._steady("before the first step")
+        self.versions.update(self.driver.versions())
+        region.prepare(self._leader())
+        for job, vantage in watchers:
+            if vantage != REGION:
+                self.driver.client(vantage).start(job)
+        for job in self.cell.workloads:
+            region.start(job)
+        self._first_acknowledgements()
+        self._zero = self.clock.now_ns()
+        self._phase("steps")
+        for number, step in enumerate(self.cell.steps):
+            self._step(number, step)
+        self._join_background()
+        self._heal()
+        self._steady("after the last step")
+        self._resumed()
+        self._phase("settled")
+        self._stop([*((job, REGION) for job in self.cell.workloads), *watchers])
+        self._final_read(region)
+        self._phase("end")
+
+    def _shape(self) -> str:
+        cluster = self.cell.cluster
+        return f"{cluster.nodes} nodes, {cluster.dcs}, {cluster.sync}, seed {self.plan.seed}"
+
+    def _record_facts(self) -> None:
+        nodes: Mapping[str, Json] = {
+            node.name: {"az": node.az, "address": node.address} for node in self.driver.nodes
+        }
+        self._note(
+            "run",
+            {
+                "scenario": self.plan.scenario.name,
+                "cell": self.cell.id,
+                "seed": self.plan.seed,
+                "cluster": self.cell.cluster.model_dump(mode="json"),
+                "nodes": nodes,
+                "workloads": [job.name for job in self.cell.workloads],
+            },
+        )
+
+    def _watchers(self) -> Sequence[tuple[Job, str]]:
+        """Return the probes: evidence from outside, and writes to each node from its own AZ."""
+
+        def job(name: str, plugin: str, through: str) -> Job:
+            seed = self.random.getrandbits(32)
+            return Job(name, "probes", plugin, {}, through, seed)
+
+        return [
+            *((job(f"dcs/{m.name}", "dcs", m.name), REGION) for m in self.driver.dcs_members),
+            *((job(f"rest/{n.name}", "rest", n.name), REGION) for n in self.driver.nodes),
+            *((job(f"probe/{n.name}", "writes", n.name), n.az) for n in self.driver.nodes),
+        ]
+
+    def _steady(self, when: str) -> None:
+        """Wait for the steady state.
+
+        Raises:
+            NotSteadyError: with what it lacks.
+        """
+        wanted = self.cell.steady
+        lacks: Sequence[str] = ()
+
+        def holds() -> bool:
+            nonlocal lacks
+            view = conditions.look(self.driver, self.clock)
+            lacks = conditions.steady(view, self.cell.cluster, wanted).lacks
+            if lacks and self._zero is None:
+                self._hurry(view)
+            return not lacks
+
+        try:
+            self.clock.wait_for(holds, timeout_s=wanted.timeout, what="steady", every_s=0.2)
+        except AbortedError:
+            raise
+        except DriverError as error:
+            raise NotSteadyError(f"not steady {when}: {'; '.join(lacks) or error}") from None
+        self._phase("steady")
+
+    def _hurry(self, view: conditions.View) -> None:
+        """Start Patroni's next round now: it works once in loop_wait, and a start takes several.
+
+        A PATCH that changes nothing does it. Only before the first step: after it, the
+        cluster's own pace is what is measured.
+        """
+        if view.leader is None or self.clock.now_ns() - self._hurried < NS:
+            return
+        self._hurried = self.clock.now_ns()
+        same: Json = {"ttl": self.cell.cluster.patroni.ttl}
+        for node in self.driver.nodes:
+            self.driver.patroni(node.name, "/config", deadline_s=2, method="PATCH", body=same)
+
+    def _leader(self) -> str:
+        leader = self.driver.dcs(deadline_s=5).get("leader")
+        if leader is None:
+            raise NotSteadyError("no leader key in the DCS")
+        return leader
+
+    def _first_acknowledgements(self) -> None:
+        """Wait until every workload, and a probe, has been acknowledged."""
+        since = self.clock.now_ns()
+        for name in (*(job.name for job in self.cell.workloads), "probe"):
+            self.clock.wait_for(
+                partial(self._acknowledged, name, since),
+                timeout_s=_SETTLE_S,
+                what=f"the first acknowledged operation of {name!r}",
+            )
+
+    def _resumed(self) -> None:
+        """Give every workload time to be acknowledged again; whether it was, the history shows."""
+        since = self.clock.now_ns()
+        for job in self.cell.workloads:
+            with suppress(DriverError):
+                self.clock.wait_for(
+                    partial(self._acknowledged, job.name, since),
+                    timeout_s=_RESUME_S,
+                    what=f"an acknowledgement of {job.name!r}",
+                )
+        self.clock.sleep(0)  # an abort meanwhile ends the run
+
+    def _acknowledged(self, name: str, since: int) -> bool:
+        """Return whether an operation of this workload or probe was acknowledged since."""
+        for path in sorted((self.folder / "clients").glob("*.jsonl")):
+            follower = self._followers.setdefault(path, Follower(path))
+            for event in follower.new():
+                owner, _, _ = str(event.process).partition("/")
+                if event.type == "ok" and event.f in ("txn", "write"):
+                    self._last_ack[owner] = max(event.time, self._last_ack.get(owner, 0))
+        return self._last_ack.get(name, 0) > since
+
+    def _stop(self, jobs: Sequence[tuple[Job, str]]) -> None:
+        """Stop all jobs at once: each waits for its last operation."""
+        tasks = [
+            self.clock.spawn(partial(self.driver.client(vantage).stop, job.name), f"stop-{job.name}")
+            for job, vantage in jobs
+        ]
+        for task in tasks:
+            task.join()
+
+    # --- steps -----------------------------------------------------------------------------
+
+    def _step(self, number: int, step: PlannedStep) -> None:
+        if step.at_s is not None:
+            self._wait_until(step.at_s, step.path)
+        if step.background:
+            work = partial(self._perform, f"{NEMESIS}/{number}", step)
+            self._background.append(self.clock.spawn(work, step.path))
+        else:
+            self._perform(NEMESIS, step)
+
+    def _wait_until(self, at_s: float, path: str) -> None:
+        late = self.now_s() - at_s
+        if late > 1:
+            raise DriverError(f"{path}.at: reached {late:.1f} s late; expected {at_s:g} s")
+        self.clock.sleep(-late)
+
+    def _perform(self, process: str, step: PlannedStep) -> None:
+        if step.verb.name in registry.faults():
+            self._before = conditions.look(self.driver, self.clock).leader
+        self.says(step.label)
+        argument: dict[str, Json] = {"as": step.name, "step": step.path}
+        self._event(process, "invoke", step.verb.name, argument)
+        try:
+            done = step.verb.perform(self)
+        except HarnessError as error:
+            self._event(process, "info", step.verb.name, argument, error=str(error))
+            raise type(error)(f"{step.path}: {error}") from None
+        nodes = done.get("nodes")
+        names = [str(node) for node in nodes] if isinstance(nodes, Sequence) else []
+        if step.name is not None:
+            self._named[step.name] = names
+        self._event(process, "ok", step.verb.name, {**argument, **done})
+        self.says(f"{step.label}: done{' on ' + ', '.join(names) if names else ''}")
+
+    def _join_background(self) -> None:
+        for task in self._background:
+            task.join()
+        self._background.clear()
+
+    # --- protocols.World -------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.cell.cluster
+
+    def resolve(self, target: Target) -> Sequence[str]:
+        view = conditions.look(self.driver, self.clock)
+        return targets.resolve(target, self.driver, view, self._named, self.random)
+
+    def undo_later(self, undo: Undo) -> None:
+        self._journal.intend(undo)
+
+    def undone(self, undo: Undo) -> None:
+        self._journal.strike(undo)
+
+    def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
+        def heal() -> None:
+            self.clock.sleep(seconds)
+            for undo in undos:
+                journal.undo(self.driver, undo)
+                self._journal.strike(undo)
+            self._event(f"{NEMESIS}/heal-{id(undos)}", "info", "heal", {"nodes": _nodes(undos)})
+            self.says(f"healed: {undos[0].method} {', '.join(_nodes(undos))}")
+
+        self._background.append(self.clock.spawn(heal, "heal"))
+
+    def leader_before(self) -> str | None:
+        return self._before
+
+    # --- the way out -----------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        failures = journal.heal(self._journal, self.driver, self.says)
+        if failures:
+            raise DriverError(f"not undone: {'; '.join(failures)}")
+
+    def _leave(self, *, keep: bool) -> None:
+        """Undo, keep the logs, remove the cluster, merge the history: on every way out."""
+        self.clock.abort()  # whatever still waits in the background ends before the undoing
+        for task in self._background:
+            with suppress(HarnessError):
+                task.join()
+        with self.clock.shielded():
+            for failure in journal.heal(self._journal, self.driver, self.says):
+                self.says(f"NOT undone: {failure}; run ./drill heal && ./drill reap")
+            with suppress(DriverError):
+                self.driver.logs(self.folder / "logs")
+            if not keep:
+                self.driver.down()
+        self._journal.close()
+        self._log.close()
+        merge_logs(self.folder / "clients", self.folder / "history.jsonl")
+
+    def _final_read(self, region: Client) -> None:
+        leader = self._leader()
+        for job in self.cell.workloads:
+            region.final_read(Job(job.name, job.kind, job.plugin, job.parameters, leader, job.seed))
+        region.final_read(Job("probe", "probes", "writes", {}, leader, 0))
+
+    # --- recording -------------------------------------------------------------------------
+
+    def now_s(self) -> float:
+        """Return the reading of the scenario clock; 0 is the start of the first step."""
+        return (self.clock.now_ns() - self._zero) / NS if self._zero is not None else -1.0
+
+    def says(self, text: str) -> None:
+        self.tell(self.now_s(), text)
+
+    def _phase(self, name: str) -> None:
+        self._note("phase", name)
+        self.says(f"phase: {name}")
+
+    def _note(self, f: str, value: Json) -> None:
+        self._event(NEMESIS + "/run", "info", f, value)
+
+    def _event(
+        self, process: str, kind: EventType, f: str, value: Json, error: str | None = None
+    ) -> None:
+        self._log.append(Event(process, kind, f, self.clock.now_ns(), value, error=error))
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Record how late this process wakes up: its own delay must not read as an outage."""
+        def sample() -> None:
+            worst, since = 0.0, self.clock.now_ns()
+            while not over:
+                asleep = self.clock.now_ns()
+                self.clock.sleep(_SAMPLE_S)
+                worst = max(worst, (self.clock.now_ns() - asleep) / NS - _SAMPLE_S)
+                if self.clock.now_ns() - since > NS:
+                    self._event("harness", "info", "delay", round(worst, 4))
+                    worst, since = 0.0, self.clock.now_ns()
+
+        over: list[bool] = []
+        task = self.clock.spawn(sample, "delay")
+        try:
+            yield
+        finally:
+            over.append(True)
+            with suppress(AbortedError):
+                task.join()
+
+
+def _nodes(undos: Sequence[Undo]) -> list[str]:
+    names = (undo.arguments.get("node") or undo.arguments.get("source") for undo in undos)
+    return sorted({str(name) for name in names})
+
+
+def judge_cell(cell: Cell, histories: Sequence[Path], note: str, seconds: float) -> CellResult:
+    """Judge the recorded repeats of one cell.
+
+    A run that ended early is judged too: a breach seen before the end is still a breach.
+    """
+    measured: dict[str, list[Measurement]] = {one.name: [] for one in cell.expectations}
+    void: list[str] = [note] if note else []
+    figures: dict[str, list[Json]] = {}
+    for path in histories:
+        history = History.load(path)
+        checkers = [one.checker for one in cell.expectations]
+        void += validity.reasons(history, checkers)
+        for one in cell.expectations:
+            found = one.checker.measure(history)
+            measured[one.name].append(found)
+            figures.setdefault(f"{one.name}_{one.checker.unit}", []).append(found.value)
+    findings = [
+        judge(
+            one.name,
+            one.checker.unit,
+            one.checker.bounds,
+            measured[one.name],
+            report_only=one.report_only,
+        )
+        for one in cell.expectations
+    ]
+    verdicts = [finding.verdict for finding in findings]
+    if void or not histories:
+        verdicts.append(Verdict.ERROR)
+    return CellResult(
+        id=cell.id,
+        verdict=Verdict.worst(verdicts),
+        repeats=len(histories),
+        findings=findings,
+        note="; ".join(dict.fromkeys(void)),
+        figures=dict(figures),
+        histories=histories,
+        seconds=seconds,
+    )

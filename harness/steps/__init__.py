@@ -1,0 +1,1 @@
+"""What a scenario does besides hurting: waiting, checking, repairing, asking."""

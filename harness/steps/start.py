@@ -1,0 +1,39 @@
+"""`start`: power a machine on again."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+from harness.history import Json
+from harness.protocols import Undo, World
+from harness.registry import register
+from harness.scenario import Target
+
+
+@register
+class Start(Target):
+    """Start machines that were killed; holds when Patroni answers on each.
+
+    Cuts that were made before the restart hold again before the first process runs.
+    """
+
+    name: ClassVar[str] = "start"
+
+    def perform(self, world: World) -> Mapping[str, Json]:
+        nodes = world.resolve(self)
+        at = world.clock.now_ns()
+        for node in nodes:
+            world.driver.start(node)
+            world.undone(Undo("start", {"node": node}))
+        for node in nodes:
+            world.clock.wait_for(
+                partial(_answers, world, node),
+                timeout_s=60,
+                what=f"an answer of Patroni on {node}",
+                every_s=0.25,
+            )
+        return {"nodes": list(nodes), "at": at}
+
+
+def _answers(world: World, node: str) -> bool:
+    return bool(world.driver.patroni(node, "/liveness", deadline_s=1).status)

@@ -1,0 +1,112 @@
+"""Which machines a target means, at the moment a step runs."""
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from harness.conditions import View, sync_standbys
+from harness.errors import DriverError
+from harness.protocols import Driver, Node
+from harness.scenario import Target
+
+
+def resolve(
+    target: Target,
+    driver: Driver,
+    view: View,
+    named: "dict[str, Sequence[str]]",
+    random: Random,
+) -> Sequence[str]:
+    """Return the names of the machines that a target means now, in the cluster's order.
+
+    Args:
+        view: a fresh look, for roles.
+        named: the machines that earlier steps picked, by their `as:`.
+
+    Raises:
+        DriverError: when it means none.
+    """
+    found = _candidates(target, driver, view, named, random)
+    if not found:
+        raise DriverError(f"target {describe(target)}: nothing is that now; expected a machine")
+    return _pick(target, found, random)
+
+
+def describe(target: Target) -> str:
+    """Return the target in the words of the scenario file: `role=leader`."""
+    parts = target.model_dump(
+        include=set(Target.model_fields), exclude_defaults=True, exclude_none=True
+    )
+    return " ".join(f"{key}={value}" for key, value in parts.items()) or "(none)"
+
+
+def _candidates(
+    target: Target,
+    driver: Driver,
+    view: View,
+    named: "dict[str, Sequence[str]]",
+    random: Random,
+) -> Sequence[str]:
+    nodes = [node.name for node in driver.nodes]
+    if target.ref is not None:
+        return named.get(target.ref, ())
+    if target.node is not None:
+        return [target.node] if target.node in nodes else ()
+    if target.random is not None:
+        return [random.choice(nodes)]
+    if target.service is not None:
+        return nodes if target.service == "cluster" else driver.machines(target.service)
+    if target.az is not None:
+        return _in_az(target.az, driver, view, named, random)
+    return _of_role(target.role, nodes, view)
+
+
+def _of_role(role: str | None, nodes: Sequence[str], view: View) -> Sequence[str]:
+    if role == "leader":
+        return [view.leader] if view.leader in nodes and view.leader else ()
+    if role == "primary":
+        return [node for node in nodes if view.role(node) == "primary"]
+    if role == "sync-standby":
+        return [node for node in sync_standbys(view.keys) if node in nodes]
+    return [node for node in nodes if node != view.leader and view.body(node)]
+
+
+def _in_az(
+    az: object,
+    driver: Driver,
+    view: View,
+    named: "dict[str, Sequence[str]]",
+    random: Random,
+) -> Sequence[str]:
+    """Return all machines of one AZ: its nodes and its DCS member."""
+    everything: Sequence[Node] = (*driver.nodes, *driver.dcs_members)
+    if isinstance(az, str):
+        return [machine.name for machine in everything if machine.az == az]
+    assert isinstance(az, dict)
+    role = az["of"]
+    one = Target.model_validate({"role": role} if role in _ROLES else {"ref": role})
+    chosen = _pick(one, _candidates(one, driver, view, named, random), random)
+    homes = {machine.az for machine in everything if machine.name in chosen}
+    return [machine.name for machine in everything if machine.az in homes]
+
+
+_ROLES = ("leader", "primary", "replica", "sync-standby")
+
+
+def _pick(target: Target, found: Sequence[str], random: Random) -> Sequence[str]:
+    """Return as many as `pick` says: one for a role unless told otherwise, all of a service."""
+    wants_all = target.pick == "all" or (
+        "pick" not in target.model_fields_set and (target.service or target.az or target.ref)
+    )
+    if wants_all:
+        return list(found)
+    if target.pick == "one":
+        count = 1
+    elif isinstance(target.pick, str):
+        count = math.ceil(len(found) * float(target.pick.rstrip("%")) / 100)
+    else:
+        count = target.pick
+    if count > len(found):
+        raise DriverError(f"target {describe(target)}: {len(found)} found; expected {count}")
+    chosen = set(random.sample(list(found), count))
+    return [name for name in found if name in chosen]

@@ -1,0 +1,1 @@
+"""How the real programs are spoken to, from inside a client container. Nothing is simulated."""

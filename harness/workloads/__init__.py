@@ -1,0 +1,1 @@
+"""Load that runs behind all steps and records every call."""

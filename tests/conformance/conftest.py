@@ -1,0 +1,53 @@
+"""One suite for all drivers: add a driver's name here and its tests exist."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import conditions, drivers
+from harness.clock import WallClock
+from harness.protocols import Driver
+from harness.scenario import Cluster, Steady
+
+CLUSTER = Cluster(nodes=2, azs=("a", "b"))
+
+
+@pytest.fixture(scope="package", params=["docker"])
+def driver(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Driver]:
+    """Yield a driver with a small running cluster; each test leaves it as it found it."""
+    backend: str = request.param
+    if backend not in drivers.available():
+        pytest.skip(f"backend {backend}: no engine answers")
+    folder: Path = tmp_path_factory.mktemp("conformance")
+    made = drivers.make(backend, f"conf{folder.name[-4:]}", folder, WallClock())
+    try:
+        made.up(CLUSTER)
+        wait_steady(made)
+        yield made
+    finally:
+        made.down()
+
+
+def wait_steady(driver: Driver) -> None:
+    """Wait until one node leads and the other streams."""
+    clock = WallClock()
+    lacks: list[str] = []
+
+    def holds() -> bool:
+        lacks[:] = conditions.steady(conditions.look(driver, clock), CLUSTER, Steady()).lacks
+        return not lacks
+
+    clock.wait_for(holds, timeout_s=120, what="steady", every_s=0.25)
+
+
+def leader(driver: Driver) -> str:
+    """Return who holds the leader key."""
+    return driver.dcs(deadline_s=5)["leader"]
+
+
+def replica(driver: Driver) -> str:
+    """Return a node that does not lead."""
+    return next(node.name for node in driver.nodes if node.name != leader(driver))

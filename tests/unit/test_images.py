@@ -1,0 +1,125 @@
+"""harness/drivers/docker/images.py: what makes a new image, and what goes into its build."""
+
+import tarfile
+
+import pytest
+
+from harness.drivers.docker import images
+from harness.drivers.docker.images import File
+
+FILES = (File("Dockerfile", 0o644, b"FROM x"), File("entrypoint.sh", 0o755, b"exec y"))
+ARGS = {"BASE": "drill/base:1", "PGVERSION": "17"}
+
+
+def test_the_hash_is_that_of_content_alone(tmp_path):
+    """Two checkouts of one tree are one image: no times, no owners, no order of listing."""
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "deep").mkdir(parents=True)
+        (folder / "Dockerfile").write_text("FROM x")
+        (folder / "deep" / "script").write_text("exec y")
+    (tmp_path / "two" / "Dockerfile").chmod(0o600)  # another umask
+    one, two = (images.context_files(tmp_path / name) for name in ("one", "two"))
+    assert images.content_hash(one, ARGS) == images.content_hash(two, ARGS)
+    assert images.content_hash(FILES, ARGS) == images.content_hash(reversed(FILES), ARGS)
+    assert images.content_hash(FILES, ARGS) == images.content_hash(
+        FILES, dict(reversed(ARGS.items()))
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "args"),
+    [
+        ((File("Dockerfile", 0o644, b"FROM y"), FILES[1]), ARGS),
+        ((File("Dockerfile2", 0o644, b"FROM x"), FILES[1]), ARGS),
+        ((FILES[0], File("entrypoint.sh", 0o644, b"exec y")), ARGS),  # no longer executable
+        ((FILES[0],), ARGS),
+        ((*FILES, File("empty", 0o644, b"")), ARGS),
+        ((File("Dockerfile", 0o644, b"FROM xentrypoint.sh"), File("", 0o755, b"exec y")), ARGS),
+        (FILES, {**ARGS, "BASE": "drill/base:2"}),
+        (FILES, {**ARGS, "PGVERSION": "16"}),
+        (FILES, {**ARGS, "PATRONI_VERSION": "4.0.7"}),
+        (FILES, {}),
+    ],
+)
+def test_any_change_of_bytes_or_arguments_changes_the_hash(files, args):
+    assert images.content_hash(files, args) != images.content_hash(FILES, ARGS)
+
+
+def test_a_tag_is_twelve_hexadecimal_digits():
+    recipe = images.Recipe("spilo", FILES, "drill/base:1", {})
+    repository, tag = recipe.reference.split(":")
+    assert repository == "drill/spilo"
+    assert len(tag) == 12
+    assert int(tag, 16) >= 0
+
+
+def test_bytecode_is_no_part_of_an_image(tmp_path):
+    """The unit tests import the image's scripts, which leaves bytecode beside them."""
+    (tmp_path / "Dockerfile").write_text("FROM x")
+    before = images.context_files(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "configure.cpython-311.pyc").write_bytes(b"\0")
+    assert images.context_files(tmp_path) == before
+
+
+def test_the_build_context_is_the_same_archive_each_time():
+    """The engine's cache compares it; it also must not tell who built it."""
+    packed = images.context_tar(FILES).read()
+    assert packed == images.context_tar(FILES).read()
+    with tarfile.open(fileobj=images.context_tar(FILES)) as tar:
+        entries = tar.getmembers()
+    assert [(entry.name, entry.mode) for entry in entries] == [(f.name, f.mode) for f in FILES]
+    assert {(entry.mtime, entry.uid, entry.uname) for entry in entries} == {(0, 0, "")}
+
+
+def test_arguments_with_a_default_are_read_from_the_dockerfile():
+    text = "ARG BASE\nFROM ${BASE}\nARG PGVERSION=17\n# ARG NO=1\nARG PATRONI_VERSION=4.1.5\n"
+    assert images.dockerfile_args(text) == {"PGVERSION": "17", "PATRONI_VERSION": "4.1.5"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "mirror"),
+    [
+        ([], images.DEFAULT_MIRROR),
+        (["deb http://mirror.example/debian bookworm main\n"], "http://mirror.example/debian"),
+        (["deb http://mirror.example/debian/ bookworm main\n"], "http://mirror.example/debian"),
+        (["Types: deb\nURIs: http://mirror.example/debian\n"], "http://mirror.example/debian"),
+        (["# deb http://old.example/debian x main\n"], images.DEFAULT_MIRROR),
+        (["deb https://mirror.example/debian bookworm main\n"], images.DEFAULT_MIRROR),
+        (["deb http://mirror.example/debian-security x main\n"], images.DEFAULT_MIRROR),
+        (["deb http://mirror.example/ubuntu noble main\n"], images.DEFAULT_MIRROR),
+        (["deb [arch=amd64] http://a.example/debian x main"], "http://a.example/debian"),
+        (["deb http://x.example/other x main", "URIs: http://b.example/debian"],
+         "http://b.example/debian"),
+    ],
+)  # fmt: skip
+def test_the_mirror_is_the_hosts_own_when_it_is_debian_over_http(sources, mirror):
+    assert images.debian_mirror(sources) == mirror
+
+
+@pytest.mark.parametrize("name", images.ALL)
+def test_each_image_starts_from_the_given_base_and_pins_its_packages(name):
+    files = {
+        file.name: file.content.decode() for file in images.context_files(images.IMAGE_DIR / name)
+    }
+    instructions = [line for line in files["Dockerfile"].splitlines() if not line.startswith("#")]
+    assert instructions[:1] == ["ARG BASE"]
+    assert instructions[1].startswith("FROM ${BASE}")
+    for line in files.get("requirements.txt", "").splitlines():
+        pin = line.split("#")[0].strip()
+        assert not pin or pin.count("==") == 1, line
+
+
+@pytest.mark.parametrize("name", [name for name in images.ALL if name != "nemesis"])
+def test_only_the_nemesis_runs_as_root(name):
+    text = (images.IMAGE_DIR / name / "Dockerfile").read_text()
+    assert [line for line in text.splitlines() if line.startswith("USER ")]
+
+
+def test_no_image_is_told_of_a_private_ca():
+    """A CA of the builder's network must not be trusted by what is built."""
+    for name in images.ALL:
+        for file in images.context_files(images.IMAGE_DIR / name):
+            assert b"SSL_CERT_FILE" not in file.content
+            assert b"PIP_CERT" not in file.content

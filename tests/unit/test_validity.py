@@ -1,0 +1,118 @@
+"""Tests for harness.validity: what makes a whole run void."""
+
+from harness import validity
+from harness.checkers.failover import Failover
+from harness.checkers.routing import Routing
+from harness.checkers.writers import Writers
+from tests.unit.checkers.tape import Tape, failover
+
+BOUND = Failover(since="crash", max="10s")  # a tenth of it is 1 s
+
+
+def loaded() -> Tape:
+    """Return a failover whose workload `a` wrote before and after."""
+    tape = failover()
+    tape.txn("a/0.0", -1, [["append", 1, 1]])
+    tape.txn("a/0.0", 9, [["append", 1, 2]])
+    tape.note("dcs-term", -5, {"term": 2, "leader": "etcd-1"}, "dcs/etcd-1")
+    return tape
+
+
+def reasons(tape: Tape) -> str:
+    return "; ".join(validity.reasons(tape.history(), [BOUND, Writers(max=1)]))
+
+
+def test_a_sound_run_has_no_reason() -> None:
+    """Load that wrote, probes that got through, nothing stalled."""
+    assert not reasons(loaded())
+
+
+def test_an_empty_history_proves_nothing() -> None:
+    """Nobody watched."""
+    assert reasons(Tape()) != ""
+
+
+def test_a_workload_that_never_wrote() -> None:
+    """Reads that came back do not make up for writes that were refused."""
+    tape = failover()
+    tape.txn("a/0.0", -1, [["append", 1, 1]], "fail")
+    tape.txn("a/0.0", 0, [["r", 1, []]])
+    assert reasons(tape) == "workload a: no write of 2 tried was acknowledged"
+
+
+def test_a_workload_that_wrote_only_after_the_fault() -> None:
+    """Then nothing could be lost by it."""
+    tape = failover()
+    tape.txn("a/0.0", 9, [["append", 1, 1]])
+    assert "no write was acknowledged before the first step" in reasons(tape)
+
+
+def test_a_workload_that_only_reads_counts_its_reads() -> None:
+    """Nobody asked it to write."""
+    tape = failover()
+    tape.txn("a/0.0", -1, [["r", 1, []]])
+    assert not reasons(tape)
+
+
+def test_another_workloads_work_does_not_count() -> None:
+    """`ab` is not `a`."""
+    tape = failover()
+    tape.txn("ab/0.0", -1, [["append", 1, 1]])
+    assert "workload a" in reasons(tape)
+
+
+def test_probes_that_never_got_through() -> None:
+    """Blind everywhere."""
+    tape = loaded()
+    tape.events = [e for e in tape.events if e.type != "ok" or e.f != "write"]
+    assert "probes' 84 writes was acknowledged" in reasons(tape)
+
+
+def test_a_stall_of_our_own_beyond_a_tenth_of_the_bound() -> None:
+    """0.9 s is tolerated under a bound of 10 s, 1.1 s is not, before the steps both are."""
+    for at, delay, void in ((5, 0.9, False), (5, 1.1, True), (-2, 9.0, False), (13, 9.0, False)):
+        tape = loaded()
+        tape.note("delay", at, delay, "client/a")
+        assert bool(reasons(tape)) is void, (at, delay)
+        assert not void or "client/a was scheduled 1.10 s late" in reasons(tape)
+
+
+def test_windows_are_bounds_too_and_counts_are_none() -> None:
+    """A stall spoils a routing window; without any bound in time it spoils nothing."""
+    tape = loaded()
+    tape.note("delay", 5, 0.5, "harness")
+    routing = Routing.model_validate({"primary-elb": "3s"})
+    assert validity.reasons(tape.history(), [routing])
+    assert not validity.reasons(tape.history(), [Writers(max=1)])
+
+
+def test_an_unplanned_election_in_the_dcs() -> None:
+    """The silence before it is what it cost; it was no step of ours."""
+    tape = loaded()
+    tape.note("dcs", 6, {"key": "sync", "value": "", "revision": 90}, "dcs/etcd-2")
+    tape.note("dcs-term", 8, {"term": 3, "leader": "etcd-2"}, "dcs/etcd-2")
+    tape.note("dcs-term", 8.5, {"term": 3, "leader": "etcd-2"}, "dcs/etcd-3")
+    assert "elected another leader by itself at 8.0 s, which cost up to 2.0 s" in reasons(tape)
+
+
+def test_a_short_election_is_tolerated() -> None:
+    """Half a second without the DCS is less than a tenth of 10 s."""
+    tape = loaded()
+    tape.note("dcs", 7.5, {"key": "sync", "value": "", "revision": 90}, "dcs/etcd-2")
+    tape.note("dcs-term", 8, {"term": 3, "leader": "etcd-2"}, "dcs/etcd-2")
+    assert not reasons(tape)
+
+
+def test_an_election_that_a_step_caused_is_no_reason() -> None:
+    """The scenario killed a member of the DCS."""
+    tape = loaded()
+    tape.deed("kill", 7, ["etcd-1"])
+    tape.note("dcs-term", 11, {"term": 3, "leader": "etcd-2"}, "dcs/etcd-2")
+    assert not reasons(tape)
+
+
+def test_outcomes_of_what_was_never_asked() -> None:
+    """A log was lost or mixed up: its acknowledgements may be missing elsewhere too."""
+    tape = loaded()
+    tape.events = [e for e in tape.events if not (e.process == "a/0.0" and e.type == "invoke")]
+    assert "outcomes without an invocation" in reasons(tape)
