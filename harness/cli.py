@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from harness.result import ScenarioResult
     from harness.verdict import Verdict
 
+_INTERRUPTED = 130  # what the parser makes of a KeyboardInterrupt
+
 Backend = Literal["sim", "docker", "aws"]
 
 Paths = Annotated[
@@ -362,6 +364,8 @@ def _invoke(words: Sequence[str]) -> int:
         code = app(list(words), prog_name="./drill", standalone_mode=False)
     except typer.TyperException as error:
         raise _translated(error) from None
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
     return int(code or 0)
 
 

@@ -11,7 +11,8 @@ pytest session of its environment.
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from argparse import ArgumentError
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -88,7 +89,7 @@ def _add(group: pytest.OptionGroup, name: str, **settings: object) -> None:
     names = (f"--drill-{name}", f"--{name}")
     try:
         group.addoption(*names, dest=f"drill_{name}", **settings)
-    except ValueError:
+    except (ValueError, ArgumentError):
         group.addoption(names[0], dest=f"drill_{name}", **settings)
 
 
@@ -260,8 +261,8 @@ class ScenarioItem(pytest.Item):
             return f"error: proved nothing: {excinfo.value}"
         return f"a bug in the harness, please report\n{super().repr_failure(excinfo)}"
 
-    def reportinfo(self) -> tuple[Path, None, str]:
-        return self.path, None, self.name
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
 
     def _folder(self) -> Path:
         base = self.config.getoption("drill_out") or self.config.rootpath / "runs"
@@ -292,6 +293,17 @@ class ScenarioItem(pytest.Item):
             report=str(_as_named(out / "index.html", self.config)),
             lines={one.name: one.line for one in cell.expectations},
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let our items tell of their errors, too: pytest asks them only about failures."""
+    report = yield
+    if isinstance(item, ScenarioItem) and report.failed and call.excinfo is not None:
+        report.longrepr = item.repr_failure(call.excinfo)
+    return report
 
 
 # --- the session -------------------------------------------------------------------------------

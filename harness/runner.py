@@ -17,7 +17,8 @@ from harness.plan import Cell, Plan, PlannedStep
 from harness.protocols import Client, Driver, Job, Undo
 from harness.result import CellResult, ScenarioResult
 from harness.scenario import Cluster, Target
-from harness.verdict import Measurement, Verdict, judge
+from harness.units import format_duration
+from harness.verdict import Measurement, Verdict, judge, of_cell
 
 REGION = "region"
 _SAMPLE_S = 0.05
@@ -198,7 +199,7 @@ class _Repeat:
             self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=self.says
         )
         try:
-            with self._sampling():
+            with self._sampling(), self._limited():
                 self._act()
         finally:
             self._leave(keep=keep)
@@ -416,7 +417,7 @@ class _Repeat:
             for undo in undos:
                 journal.undo(self.driver, undo)
                 self._journal.strike(undo)
-            self._event(f"{NEMESIS}/heal-{id(undos)}", "info", "heal", {"nodes": _nodes(undos)})
+            self._note("heal", {"nodes": _nodes(undos)})
             self.says(f"healed: {undos[0].method} {', '.join(_nodes(undos))}")
 
         self._background.append(self.clock.spawn(heal, "heal"))
@@ -427,7 +428,10 @@ class _Repeat:
     # --- the way out -----------------------------------------------------------------------
 
     def _heal(self) -> None:
+        open_ = self._journal.open
         failures = journal.heal(self._journal, self.driver, self.says)
+        for undo in open_:
+            self._note("heal", {"nodes": _nodes([undo])})
         if failures:
             raise DriverError(f"not undone: {'; '.join(failures)}")
 
@@ -474,6 +478,25 @@ class _Repeat:
         self, process: str, kind: EventType, f: str, value: Json, error: str | None = None
     ) -> None:
         self._log.append(Event(process, kind, f, self.clock.now_ns(), value, error=error))
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """End the run at its time limit; raise DriverError then."""
+        over: list[bool] = []
+
+        def limit() -> None:
+            with suppress(AbortedError):
+                self.clock.sleep(self.plan.timeout_s)
+                over.append(True)
+                self.clock.abort()
+
+        self.clock.spawn(limit, "limit")
+        try:
+            yield
+        except AbortedError:
+            if not over:
+                raise
+            raise DriverError(f"not over after {format_duration(self.plan.timeout_s)}") from None
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
@@ -529,7 +552,7 @@ def judge_cell(cell: Cell, histories: Sequence[Path], note: str, seconds: float)
         )
         for one in cell.expectations
     ]
-    verdicts = [finding.verdict for finding in findings]
+    verdicts = [of_cell(findings)]
     if void or not histories:
         verdicts.append(Verdict.ERROR)
     return CellResult(

@@ -43,7 +43,10 @@ def scenario_schema() -> Schema:
     }
     properties["steps"] = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}}
     backend = dict(_mapping(definitions["BackendOverride"]))
-    override = {**_mapping(properties["expect"]), "minProperties": 0}
+    override = _by_name(registry.checkers(), "override", definitions, ExpectationModifiers)
+    for name in registry.checkers():  # it is put over the file's own, so it need not be whole
+        whole = _mapping(definitions[f"override.{name}"])
+        definitions[f"override.{name}"] = {k: v for k, v in whole.items() if k != "required"}
     backend["properties"] = {**_mapping(backend["properties"]), "expect": override}
     definitions["BackendOverride"] = backend
     definitions["step"] = _step(definitions)

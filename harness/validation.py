@@ -5,6 +5,7 @@ Schema, so that messages, editors and validation agree. Beyond pydantic, a value
 YAML type is refused even where pydantic would convert it (`nodes: "3"`, `failsafe_mode: yes`).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -284,8 +285,19 @@ def _mismatches(raw: Json, schema: Schema, root: Schema, path: TreePath) -> Iter
         kinds = [_type_names(option) for option in options]
         allowed = {name for names in kinds for name in names}
         # An option without a type takes anything; an object may have a short form as a scalar.
-        if all(kinds) and allowed <= _SCALARS and not _types(raw) & allowed:
+        if all(kinds) and allowed <= _SCALARS and not any(_admits(o, raw) for o in options):
             yield Problem(path, _generic(raw, options))
+
+
+def _admits(schema: Schema, value: Json) -> bool:
+    """Say whether a scalar is of the type, and among the choices or of the form, of a schema."""
+    choices = _choices(schema)
+    if choices and not any(_types(value) & _types(c) and value == c for c in choices):
+        return False
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and isinstance(value, str) and not re.search(pattern, value):
+        return False
+    return bool(_types(value) & _type_names(schema))
 
 
 def _mismatches_in_mapping(

@@ -16,14 +16,15 @@ PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers")
 FLOORS = (
     ("errors", "units"),
     ("clock", "history"),
-    ("verdict",),
+    ("verdict", "places", "seeds"),
     ("scenario", "result"),
-    ("expectation", "protocols"),
+    ("expectation", "protocols", "sightings"),
     ("registry", "conditions", "journal", "reaper", "targets", "validity", "document", "wire"),
     (*PLUGIN_FOLDERS, "client"),
-    ("validation", "plan", "loader", "drivers"),
+    ("validation", "cells", "rules", "schema", "plan", "loader", "drivers"),
     ("runner",),
     ("report",),
+    ("launch",),
     ("pytest_plugin", "cli", "__main__"),
 )
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "base", "misc"}

@@ -122,9 +122,7 @@ class _Cluster:
         if not primary:
             # Another one's first write: from then on this one was no primary, even if it was down.
             certain += [
-                reign.first.end
-                for reign in self.changes
-                if reign.node != node and right < reign.first.end <= time
+                reign.first.end for reign in self.changes if right < reign.first.end <= time
             ][:1]
         if not certain:
             return 0.0

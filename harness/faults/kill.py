@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from harness.errors import DriverError
 from harness.history import Json
@@ -28,6 +30,14 @@ class Kill(Target):
     how: Literal["power-off", "process"] = "process"
     process: Process = "all"
     signal: Signal = "KILL"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.how == "power-off" and self.model_fields_set & {"process", "signal"}:
+            raise ValueError(
+                "found how: power-off with a process or signal; expected one of the two"
+            )
+        return self
 
     def perform(self, world: World) -> Mapping[str, Json]:
         nodes = world.resolve(self)

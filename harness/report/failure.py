@@ -10,7 +10,7 @@ from harness.history import History
 from harness.report.html import blamed_run
 from harness.report.observed import observe
 from harness.report.story import tell
-from harness.report.summary import cell_name
+from harness.report.summary import why_cell
 from harness.report.text import (
     MARKS,
     one_line,
@@ -48,11 +48,11 @@ def block(result: ScenarioResult, cell: CellResult, place: Place) -> str:
 
 
 def _lines(result: ScenarioResult, cell: CellResult, place: Place) -> Iterator[str]:
-    name = one_line(f"{result.file}::{cell_name(result.scenario, cell.id)}")
-    yield f"{name}   backend {result.backend} · {plural(cell.repeats, 'run')} · seed {result.seed}"
-    if cell.verdict is Verdict.ERROR:
-        yield f"  error: proved nothing{': ' + one_line(cell.note) if cell.note else ''}"
-    elif cell.note:
+    # The reason first: pytest repeats the first line in its summary.
+    nothing = "error: proved nothing: " if cell.verdict is Verdict.ERROR else ""
+    yield f"{nothing}{why_cell(cell)}"
+    yield f"  backend {result.backend} · {plural(cell.repeats, 'run')} · seed {result.seed}"
+    if cell.note and one_line(cell.note) != why_cell(cell):
         yield f"  {one_line(cell.note)}"
     for finding in cell.findings:
         if finding.verdict is not Verdict.PASS:
@@ -68,7 +68,7 @@ def _lines(result: ScenarioResult, cell: CellResult, place: Place) -> Iterator[s
 
 def _broken(finding: Finding, cell: CellResult, file: str, line: int) -> Iterator[str]:
     where = f"{file}:{line}   " if line else ""
-    yield one_line(f"{where}{finding.name} {finding.bound}").join(("  ", ""))
+    yield f"  {where}{one_line(f'{finding.name} {finding.bound}')}"
     run = worst_run(finding)
     for number, clause in enumerate(one_line(finding.note).split("; ")):
         which = f"   (run {run + 1})" if run is not None and cell.repeats > 1 and not number else ""
@@ -80,11 +80,11 @@ def _broken(finding: Finding, cell: CellResult, file: str, line: int) -> Iterato
 
 def _mark(clause: str, verdict: Verdict) -> str:
     """Return the mark of one clause of a note: a bound that was broken, was kept, or is open."""
+    if "not established" in clause:
+        return MARKS[Verdict.ERROR]
     claim = _CLAIM.match(clause)
     if claim:
         return MARKS[Verdict.PASS if "=" in claim[1] else Verdict.FAIL]
-    if "not established" in clause:
-        return MARKS[Verdict.ERROR]
     return MARKS[verdict] if verdict is Verdict.ERROR else " "
 
 

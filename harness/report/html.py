@@ -1,5 +1,6 @@
 """`index.html`: one page that tells a run; it asks nothing of other places and runs no script."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,16 +159,16 @@ def _figure(value: Json) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return _number(value)
+    if isinstance(value, str):
+        return value
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_figure(inner)}" for name, inner in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        numbers = [v for v in value if isinstance(v, (int, float))]
-        if 1 < len(numbers) == len(value):
-            middle = percentile(numbers, 0.5)
-            ends = f"{_number(min(numbers))} … {_number(max(numbers))}"
-            return f"{ends}, median {_number(middle)} (n={len(numbers)})"
-        return ", ".join(map(_figure, value))
-    return str(value)
+    numbers = [v for v in value if isinstance(v, (int, float))]
+    if 1 < len(numbers) == len(value):
+        middle = percentile(numbers, 0.5)
+        ends = f"{_number(min(numbers))} … {_number(max(numbers))}"
+        return f"{ends}, median {_number(middle)} (n={len(numbers)})"
+    return ", ".join(map(_figure, value))
 
 
 def _number(value: float) -> str:
@@ -175,7 +176,7 @@ def _number(value: float) -> str:
 
 
 def _evidence(finding: Finding) -> str:
-    shown = [str(item) for item in finding.evidence[:_EVIDENCE]]
+    shown = [json.dumps(item, default=str) for item in finding.evidence[:_EVIDENCE]]
     if len(finding.evidence) > _EVIDENCE:
         shown.append(f"… and {len(finding.evidence) - _EVIDENCE} more in result.json")
     return "\n".join(shown)

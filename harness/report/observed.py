@@ -18,6 +18,8 @@ Axis: TypeAlias = Callable[[int], float]
 _OWN_WORDS = ("run", "phase")  # what the run says of itself, not what it did to the cluster
 _UNDOES = ("start", "thaw", "mend", "heal")
 _HARMLESS = ("wait", "sleep", "check", "mark", "backup", "restore")
+_OBSERVERS = ("probe", "rest", "dcs", "final")  # the run's own sessions, which are no clients
+EVERY_NODE = "every node"  # where clients go that ignore the ELBs
 # A pause longer than this many of the usual intervals between two answers is drawn as a gap.
 _GAP_INTERVALS = 4
 _REFUSED_GAP_S = 2.5  # a refused session is tried again about once a second
@@ -79,7 +81,7 @@ class Observed:
         acknowledged, refused: by node, of writes asked of it directly; an attempt whose outcome
             is unknown counts as refused here.
         writers: each change of who acknowledges: second, node, timeline.
-        calls, outages: by the ELB's name; an outage is the longest time without an
+        calls, outages: by the ELB's name or `every node`; an outage is the longest time without an
             acknowledgement, where that was remarkable.
         elections: of the DCS itself: second, who leads it now.
     """
@@ -297,12 +299,14 @@ def _writers(writes: Iterable[Op], at: Axis) -> Iterator[tuple[float, str, int |
 def _calls(
     history: History, nodes: Mapping[str, str], at: Axis, end_s: float
 ) -> Mapping[str, Sequence[Call]]:
-    """Return, by ELB, what its clients asked; sessions to a node of its own are probes."""
+    """Return what clients asked, by the ELB; those that ignore it share one name."""
     found: dict[str, list[Call]] = {}
     for op in history.ops:
         through = history.through.get(op.process)
-        if through is None or through in nodes or str(op.process).startswith("probe/"):
+        if through is None or str(op.process).split("/")[0] in _OBSERVERS:
             continue
+        if through in nodes:
+            through = EVERY_NODE
         if op.f == "open" and op.outcome == "ok":
             continue  # a session made is no work done
         end = at(op.end) if op.end is not None else end_s

@@ -21,9 +21,10 @@ def why(result: ScenarioResult) -> str:
         return _why_pass(result)
     reasons = [(cell, why_cell(cell)) for cell in result.cells if cell.verdict is verdict]
     cell, reason = reasons[0]
-    where = f" in {cell.id}" if cell.id and len(result.cells) > 1 else ""
+    if len({text for _, text in reasons}) == 1 and len(reasons) == len(result.cells):
+        return reason  # of all cells alike
     more = f" (and {plural(len(reasons) - 1, 'more cell')})" if len(reasons) > 1 else ""
-    return one_line(f"{reason}{where}{more}")
+    return one_line(f"{reason}{f' in {cell.id}' if cell.id else ''}{more}")
 
 
 def why_cell(cell: CellResult) -> str:

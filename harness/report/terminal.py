@@ -78,7 +78,7 @@ class Terminal:
         line = first_line(plan.scenario.name, plan.backend, len(plan.cells), plan.repeat, plan.seed)
         self._print(Text(self._safe(line), style="bold"))
         self._print(Text(f"  {self._safe(plan.scenario.title)}", style="dim"))
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
                 console=self._console,
                 get_renderable=self._now,
@@ -108,8 +108,9 @@ class Terminal:
     def cell_ends(self, result: CellResult) -> None:
         with self._lock:
             self._running.pop(result.id, None)
-        for line in cell_lines(result):
-            self._print(Text("  ").append_text(_hidden(line, self._hide)))
+        lines = (Text("  ").append_text(_hidden(line, self._hide)) for line in cell_lines(result))
+        # At once: another cell may end at the same time.
+        self._print(Text("\n").join(lines))
 
     def scenario_ends(self, result: ScenarioResult) -> None:  # noqa: ARG002 - the caller says the last line
         self.close()

@@ -158,9 +158,9 @@ class _Client:
         turn = self.index
         while not self.stage.stopped:
             turn = max(turn, self._oldest_turn())
-            early_s = self._due_s(turn) - self._now_s()
-            if early_s > 0:
-                self.stage.clock.sleep(min(early_s, LONGEST_SLEEP_S))
+            early_ns = self._due_ns(turn) - self._now_ns()
+            if early_ns > 0:
+                self.stage.clock.sleep(min(early_ns / NS, LONGEST_SLEEP_S))
             elif self.session is None:
                 self._connect()
             else:
@@ -168,18 +168,17 @@ class _Client:
                 turn += self.load.clients
         self._leave()
 
-    def _now_s(self) -> float:
-        return (self.stage.clock.now_ns() - self.begin_ns) / NS
+    def _now_ns(self) -> int:
+        return self.stage.clock.now_ns() - self.begin_ns
 
-    def _due_s(self, turn: int) -> float:
-        return turn / self.load.rate
+    def _due_ns(self, turn: int) -> int:
+        return round(turn * NS / self.load.rate)
 
     def _oldest_turn(self) -> int:
         """Return the first turn of this client that it may still make up for."""
-        behind = (self._now_s() - MAKES_UP_S) * self.load.rate
-        return self.index + max(0, ceil((behind - self.index) / self.load.clients)) * (
-            self.load.clients
-        )
+        behind = (self._now_ns() / NS - MAKES_UP_S) * self.load.rate
+        rounds = max(0, ceil((behind - self.index) / self.load.clients))
+        return self.index + rounds * self.load.clients
 
     def _connect(self) -> None:
         """Try once; a refusal is recorded, and waited after so as not to hammer."""

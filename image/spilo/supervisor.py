@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -341,11 +341,11 @@ def _open_watchdog() -> int:
     return os.open(WATCHDOG_PIPE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _spawn(command: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> int:
+def _spawn(command: tuple[str, ...]) -> int:
     # SIGPIPE is ignored by this Python and would stay so in the child. A session of its own keeps a
     # terminal's Ctrl-C, which reaches us too, from being delivered twice.
     return os.posix_spawn(
-        command[0], command, environment, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+        command[0], command, os.environ, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
     )
 
 

@@ -510,6 +510,11 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
         "15:17",
         "steps[2].background: found 'yes'; expected true or false",
     ),
+    "the Python name of a key": (
+        swap("- start: {ref: crash}", "- partition: {from_: {role: leader}, to: {service: dcs}}"),
+        "14:17",
+        "steps[2].partition.from_: unknown key 'from_'; .*; did you mean from?",
+    ),
     "an unknown cluster": (
         swap("at: 4m", "cluster: restored"),
         "15:14",

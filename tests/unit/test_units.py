@@ -54,7 +54,7 @@ def test_durations(text: str, seconds: float):
 )
 def test_what_is_no_duration(text: str):
     """Anything else says what was found and what was expected."""
-    with pytest.raises(ValueError, match="^found .*; expected a duration like 90s$"):
+    with pytest.raises(ValueError, match=r"^found .*; expected a duration like 90s$"):
         parse_duration(text)
 
 
@@ -69,7 +69,7 @@ def test_rates(text: str, rate: float):
 )
 def test_what_is_no_rate(text: str):
     """A rate of zero would be a workload that does nothing."""
-    with pytest.raises(ValueError, match="^found .*; expected a rate like 20/s$"):
+    with pytest.raises(ValueError, match=r"^found .*; expected a rate like 20/s$"):
         parse_rate(text)
 
 
@@ -85,7 +85,7 @@ def test_sizes(text: str, size: int):
 @pytest.mark.parametrize("text", ["", "1", "1MB", "1mib", "0.3B", "-1B", "B", "1 MiB", "1MiB\n"])
 def test_what_is_no_size(text: str):
     """Also none: a part of a byte."""
-    with pytest.raises(ValueError, match="^found .*; expected a size like 1MiB$"):
+    with pytest.raises(ValueError, match=r"^found .*; expected a size like 1MiB$"):
         parse_size(text)
 
 

@@ -133,6 +133,7 @@ def test_judge(values: list[float | None], bounds: dict[str, float], verdict: Ve
         ({"max": 11}, ERROR),
         ({"min": 10}, PASS),
         ({"min": 11}, ERROR),
+        ({"min": 5, "max": 20}, ERROR),
     ],
 )
 def test_a_lower_bound_breaks_a_maximum_but_never_keeps_it(

@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
-from harness.clock import NS, Task
+from harness.clock import NS, Clock, Task
 from harness.errors import DriverError
 from harness.history import Event, History, Json
 from harness.protocols import Answer, Change, Job
@@ -21,20 +21,25 @@ CALL_S = 0.005
 class _VirtualTask:
     def __init__(self, clock: "VirtualClock", work: Callable[[], None]) -> None:
         self._clock = clock
-        self.is_done = False
-        self._error: BaseException | None = None
         self._work = work
+        self._is_done = False
+        self._error: BaseException | None = None
+        self._joining: list[threading.Event] = []
 
     def run(self) -> None:
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 - handed to whoever joins
             self._error = error
-        self.is_done = True
+        self._is_done = True
+        for who in self._joining:
+            self._clock.wake(who)
 
     def join(self) -> None:
-        while not self.is_done:
-            self._clock.sleep(0.001)
+        if not self._is_done:
+            mine = threading.Event()
+            self._joining.append(mine)
+            self._clock.give_way(mine)
         if self._error:
             raise self._error
 
@@ -52,9 +57,8 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         mine = threading.Event()
-        self._wake_at(self._now_ns + int(max(0.0, seconds) * NS), mine)
-        self._next().set()
-        mine.wait()
+        self.wake(mine, after_ns=round(max(0.0, seconds) * NS))
+        self.give_way(mine)
 
     def spawn(self, work: Callable[[], None], name: str) -> Task:
         task, mine = _VirtualTask(self, work), threading.Event()
@@ -64,12 +68,17 @@ class VirtualClock:
             task.run()
             self._next().set()
 
-        self._wake_at(self._now_ns, mine)
+        self.wake(mine)
         threading.Thread(target=run, name=name, daemon=True).start()
         return task
 
     def wait_for(
-        self, condition: Callable[[], T | None], *, timeout_s: float, what: str, every_s: float = 0.1
+        self,
+        condition: Callable[[], T | None],
+        *,
+        timeout_s: float,
+        what: str,
+        every_s: float = 0.1,
     ) -> T:
         until_ns = self._now_ns + int(timeout_s * NS)
         while self._now_ns < until_ns:
@@ -78,8 +87,13 @@ class VirtualClock:
             self.sleep(every_s)
         raise DriverError(f"{what} did not happen within {timeout_s:g} s")
 
-    def _wake_at(self, at_ns: int, who: threading.Event) -> None:
-        heapq.heappush(self._waiting, (at_ns, next(self._turns), who))
+    def wake(self, who: threading.Event, *, after_ns: int = 0) -> None:
+        heapq.heappush(self._waiting, (self._now_ns + after_ns, next(self._turns), who))
+
+    def give_way(self, mine: threading.Event) -> None:
+        """Let the next task run until it is my turn again."""
+        self._next().set()
+        mine.wait()
 
     def _next(self) -> threading.Event:
         self._now_ns, _, who = heapq.heappop(self._waiting)
@@ -92,13 +106,16 @@ def never(_now_s: float) -> bool:
 
 @dataclass
 class MemoryCluster:
-    """Nodes that share their tables; `silent` and `refusing` say when, in seconds, none answers."""
+    """Nodes that share their tables; `silent` and `refusing` say when, in seconds, none answers;
+    `unsure`, when they answer that they do not know, and keep the connection.
+    """
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     nodes: tuple[str, ...] = ("pg-1", "pg-2", "pg-3")
     primary: str = "pg-1"
     silent: Callable[[float], bool] = never
     refusing: Callable[[float], bool] = never
+    unsure: Callable[[float], bool] = never
     frozen: frozenset[str] = frozenset()
     lists: dict[Json, list[Json]] = field(default_factory=lambda: defaultdict(list))
     rows: list[int] = field(default_factory=list)
@@ -146,6 +163,10 @@ class MemorySession:
         return Answer("ok", {"through": self.through, "in_recovery": in_recovery}, node=self._node)
 
     def txn(self, table: str, ops: Sequence[Sequence[Json]], isolation: str) -> Answer:
+        assert table == "append"
+        if self._node != self.cluster.primary and isolation == "serializable":
+            return Answer("fail", node=self._node, error="0A000: serializable in a hot standby")
+
         def apply() -> Json:
             done: list[Json] = []
             for verb, key, value in ops:
@@ -164,6 +185,8 @@ class MemorySession:
         return self._call(apply, writes=True)
 
     def final_read(self, table: str) -> Answer:
+        if table == "probe":
+            return Answer("ok", sorted(self.cluster.rows), node=self._node)
         return Answer("ok", [["r", k, v] for k, v in self.cluster.lists.items()], node=self._node)
 
     def close(self) -> None:
@@ -176,6 +199,8 @@ class MemorySession:
             return Answer("fail" if refused else "info", node=self._node, error=error)
         if writes and self._node != self.cluster.primary:
             return Answer("fail", node=self._node, error="25006: read-only transaction")
+        if self.cluster.unsure(self.cluster.now_s):
+            return Answer("info", node=self._node, error="committed locally")
         return Answer("ok", apply(), node=self._node, tli=1)
 
 
@@ -184,10 +209,12 @@ class MemoryStage:
 
     def __init__(self, cluster: MemoryCluster, job: Job, *, until_s: float) -> None:
         self.cluster = cluster
-        self.clock = cluster.clock
+        self.clock: Clock = cluster.clock
         self.job = job
         self.random = Random(job.seed)
         self.events: list[Event] = []
+        self.sessions: list[tuple[str, MemorySession]] = []
+        self.asked_since: list[tuple[str, int | None]] = []
         self._until_ns = int(until_s * NS)
 
     @property
@@ -206,10 +233,10 @@ class MemoryStage:
     def history(self) -> History:
         return History(tuple(self.events))
 
-    def connect(
-        self, through: str, *, process: str, open_s: float, call_s: float
-    ) -> MemorySession:
-        return MemorySession(self.cluster, through, open_s, call_s)
+    def connect(self, through: str, *, process: str, open_s: float, call_s: float) -> MemorySession:
+        session = MemorySession(self.cluster, through, open_s, call_s)
+        self.sessions.append((process, session))
+        return session
 
     def patroni(self, node: str) -> Answer:
         if node in self.cluster.frozen:
@@ -218,6 +245,7 @@ class MemoryStage:
         return Answer("ok", {"role": "replica", "status": 200}, node=node)
 
     def dcs_changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
+        self.asked_since.append((member, since))
         told = self.cluster.changes[member]
         for change in told.pop(0) if told else []:
             self.clock.sleep(0.01)
@@ -247,5 +275,6 @@ class MemoryStage:
 
 
 def job(plugin: str, through: str, *, name: str = "", seed: int = 1) -> Job:
-    kind = "workloads" if plugin == "append" else "probes"
-    return Job(name or plugin, kind, plugin, {}, through, seed)
+    if plugin == "append":
+        return Job(name or plugin, "workloads", plugin, {}, through, seed)
+    return Job(name or plugin, "probes", plugin, {}, through, seed)

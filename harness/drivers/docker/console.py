@@ -7,7 +7,8 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Protocol
+from contextlib import suppress
+from socket import SocketIO
 
 from harness.errors import DriverError
 from harness.history import Json
@@ -16,26 +17,21 @@ from harness.history import Json
 _GRACE_S = 10.0
 
 
-class Stream(Protocol):
-    """The raw socket below an attached exec."""
-
-    def sendall(self, data: bytes, /) -> None: ...
-    def recv(self, size: int, /) -> bytes: ...
-    def close(self) -> None: ...
-    def shutdown(self, how: int, /) -> None: ...
-
-
 class Console:
     """One client program. Calls may come from several threads; each waits for its own answer."""
 
-    def __init__(self, stream: Stream, name: str) -> None:
+    def __init__(self, stream: SocketIO, name: str) -> None:
+        """Take over the stream of an attached exec."""
         self._stream = stream
+        # The socket below: the wrapper can only read (traps 11).
+        self._socket: socket.socket = stream._sock  # type: ignore[attr-defined] # noqa: SLF001
         self._name = name
         self._lock = threading.Lock()
         self._next = 0
         self._waiting: dict[int, Future[Json]] = {}
         self._errors = b""
-        threading.Thread(target=self._read, name=f"console-{name}", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name=f"console-{name}", daemon=True)
+        self._reader.start()
 
     def hello(self, **facts: Json) -> None:
         """Tell the client where it stands; must come first."""
@@ -57,7 +53,7 @@ class Console:
             number, self._next = self._next, self._next + 1
             self._waiting[number] = future
             try:
-                self._stream.sendall((json.dumps({"id": number, **request}) + "\n").encode())
+                self._socket.sendall((json.dumps({"id": number, **request}) + "\n").encode())
             except OSError as error:
                 raise DriverError(f"client {self._name}: gone ({error})") from None
         try:
@@ -70,17 +66,18 @@ class Console:
             self._waiting.pop(number, None)
 
     def close(self) -> None:
-        """End the client program: it stops when its input ends."""
-        try:
-            self._stream.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+        """End the client program: it stops when its input ends, and then its output does."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._reader.join(_GRACE_S)
+        self._stream.close()
+        self._socket.close()
 
     def _read(self) -> None:
         """Split Docker's frames (8 bytes of header, traps 11) into lines of answers."""
         pending, out = b"", b""
         try:
-            while chunk := self._stream.recv(65536):
+            while chunk := self._socket.recv(65536):
                 pending += chunk
                 while len(pending) >= 8:  # noqa: PLR2004 - the header's size
                     kind, size = struct.unpack(">BxxxL", pending[:8])

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from random import Random
+from socket import SocketIO
 from typing import ClassVar
 
 # Before the first import of testcontainers: its own reaper cannot be pulled; ours takes its place.
@@ -116,8 +117,10 @@ class DockerDriver:
     def down(self) -> None:
         for console in self._consoles.values():
             console.close()
+        self._consoles.clear()
         remove_run(self._docker, self.run)
         self._containers.clear()
+        self._docker.close()
 
     def _together(self, work: Iterator[Callable[[], None]]) -> None:
         tasks = [self._clock.spawn(one, "docker") for one in work]
@@ -150,6 +153,7 @@ class DockerDriver:
             network.name = f"drill-{self.run}"
             try:
                 network.create()
+                network._docker.client.close()  # noqa: SLF001 - it offers no other way
             except APIError as error:
                 if "overlap" in str(error).lower():
                     continue
@@ -173,6 +177,9 @@ class DockerDriver:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             shm_size="256m",
+            # A connection tried into a cut link must not wait a minute after the mend: measured
+            # 0.7 s with this, 52 s without, for a replica to stream again.
+            sysctls={"net.ipv4.tcp_syn_retries": "2"},
         )
         container.tmpfs.update(machine.tmpfs)
         if machine.command:
@@ -198,11 +205,14 @@ class DockerDriver:
             yield str(logs.resolve()), "/srv/log", "rw"
 
     def _start_new(self, container: DockerContainer, name: str) -> Container:
+        """Start a container and return it as one of our own client, which outlives theirs."""
         try:
             container.with_name(f"drill-{self.run}-{name}").start()
+            return self._docker.containers.get(container.get_container_id())
         except (APIError, DockerException) as error:
             raise DriverError(f"{name}: not started: {error}") from None
-        return container.get_wrapped_container()
+        finally:
+            container.get_docker_client().client.close()
 
     def _volume(self, name: str) -> str:
         full = f"drill-{self.run}-{name}"
@@ -294,8 +304,8 @@ class DockerDriver:
         command = ["/opt/client/bin/python", "-m", "harness.client"]
         made = api.exec_create(self._containers[machine.name].id, command, stdin=True)
         stream = api.exec_start(made["Id"], socket=True)
-        # The socket below: the SDK's wrapper can only read (traps 11).
-        console = Console(stream._sock, vantage)  # type: ignore[union-attr] # noqa: SLF001
+        assert isinstance(stream, SocketIO)  # what a local engine gives
+        console = Console(stream, vantage)
         of_kind = {kind: {n.name: n.address for n in self._of_kind(kind)} for kind in ("node", "elb", "dcs")}
         console.hello(
             vantage=vantage,

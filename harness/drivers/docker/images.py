@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -204,9 +203,6 @@ def _building_alone(progress: Progress) -> Iterator[None]:
         yield
 
 
-# --- the base -------------------------------------------------------------------------------------
-
-
 def _own_base() -> str:
     return f"drill/base:{SUITE}-{content_hash(context_files(IMAGE_DIR / 'base'), {'suite': SUITE})}"
 
@@ -251,15 +247,20 @@ def _debootstrap(client: docker.DockerClient, progress: Progress) -> str:
     reference, mirror = _own_base(), debian_mirror(_apt_sources())
     progress(f"image base: debootstrap of {SUITE} (about half a minute)")
     # Not below /tmp, which may be mounted `nodev`: debootstrap makes device files.
-    root = Path(tempfile.mkdtemp(prefix="debootstrap-", dir=_cache_dir()))
+    root = _cache_dir() / "debootstrap.unfinished"
+    _remove_tree(root)  # of a run that was killed; the lock keeps it from being another's
     try:
         _run([program, "--variant=minbase", SUITE, str(root), mirror], "image base")
         shutil.copytree(IMAGE_DIR / "base", root, dirs_exist_ok=True)
         _import(client, root, reference)
     finally:
-        # rm rather than shutil: it must not walk into a /proc that debootstrap has left mounted.
-        subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=False)
+        _remove_tree(root)
     return reference
+
+
+def _remove_tree(root: Path) -> None:
+    # rm rather than shutil: it must not walk into a /proc that debootstrap has left mounted.
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=False)
 
 
 def _import(client: docker.DockerClient, root: Path, reference: str) -> None:
@@ -282,9 +283,6 @@ def _apt_sources() -> list[str]:
     files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
     files = [path for path in files if path.suffix in {".list", ".sources"} and path.is_file()]
     return [path.read_text() for path in files]
-
-
-# --- the others -----------------------------------------------------------------------------------
 
 
 def _build_all(client: docker.DockerClient, recipes: list[Recipe], progress: Progress) -> None:
@@ -336,7 +334,7 @@ def _wheels(recipe: Recipe, pins: File, progress: Progress) -> list[File]:
 def _download(pins: File, folder: Path, build_args: Mapping[str, str]) -> None:
     requirements = folder / pins.name
     requirements.write_bytes(pins.content)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
     abi = f"cp{PYTHON_IN_IMAGE.replace('.', '')}"
     target = ["--implementation=cp", f"--python-version={PYTHON_IN_IMAGE}"]
     target += [f"--abi={name}" for name in (abi, "abi3", "none")]

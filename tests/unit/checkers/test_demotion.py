@@ -13,7 +13,9 @@ def measure(tape: Tape, bound: str = "5s") -> Measurement:
 
 def test_zero_when_nothing_was_acknowledged_after_the_fault() -> None:
     """The old primary was tried all the time and accepted nothing."""
-    assert measure(failover()).value == 0
+    found = measure(failover())
+    assert found.value == 0
+    assert found.note == "pg-1 acknowledged no write after the fault"
 
 
 def test_until_the_last_acknowledgement_on_the_old_primary() -> None:

@@ -117,6 +117,11 @@ def test_undecided_when_read_too_early() -> None:
     late_ack.txn("a/0.0", 12, [["append", 1, 13]])
     unsettled.phases(settled=10)
     unsettled.events = [e for e in unsettled.events if e.value != "settled"]
+    early = Tape()
+    early.phases(steps=0, settled=10)
+    early.txn("a/0.0", 1, [["append", 1, 10]])
+    early.final(9, "append", [["r", 1, [10]]])
+    assert measure(early).value is None
     assert measure(late_ack).value is None
     assert measure(unsettled).value is None
 

@@ -95,6 +95,8 @@ def test_undecided_without_sessions_that_could_have_been_late() -> None:
     """No session at all, or none later than the window after the change: nothing was tested."""
     assert measure(seen(failover())).value is None
     assert measure(through(seen(failover()), PRIMARY, *GOOD[:2])).value is None
+    late_in_peace = (0.5, "pg-1", False)
+    assert measure(through(seen(failover()), PRIMARY, *GOOD[:2], late_in_peace)).value is None
 
 
 def test_a_breach_behind_one_elb_counts_though_the_other_was_not_tested() -> None:

@@ -10,8 +10,10 @@ from harness.report.observed import Call, Deed, Observed, Span, observe
 
 
 def _seen(**more) -> Observed:
-    nothing = {name: {} for name in ("azs", "acknowledged", "refused", "calls", "outages")}
-    nothing |= {name: [] for name in ("phases", "deeds", "leader", "writers", "elections")}
+    nothing: dict[str, object] = {
+        name: {} for name in ("azs", "acknowledged", "refused", "calls", "outages")
+    }
+    nothing |= dict.fromkeys(("phases", "deeds", "leader", "writers", "elections"), ())
     given = {"start_s": -10.0, "end_s": 60.0, "nodes": ["pg-1", "pg-2"], **nothing}
     return Observed(**{**given, **more})
 

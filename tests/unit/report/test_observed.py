@@ -49,6 +49,19 @@ def test_clients_outage_is_between_two_acknowledgements(history) -> None:
     assert gap.end_s == pytest.approx(40.8, abs=0.2)
 
 
+def test_clients_that_ignore_the_elb_share_a_panel() -> None:
+    """Sessions straight to the nodes are clients too, unless they are the run's own."""
+    nodes = {"nodes": {"pg-1": {"az": "a"}}}
+    events = [Event("nemesis/run", "info", "run", 0, nodes)]
+    for process in ("append/0.0", "final/0", "probe/pg-1/fresh.1"):
+        events.append(Event(process, "invoke", "open", 1, {"through": "pg-1"}))
+        events.append(Event(process, "ok", "open", 2, {"in_recovery": False}))
+        events.append(Event(process, "invoke", "txn", 3, []))
+        events.append(Event(process, "ok", "txn", 4, []))
+    calls = observe(History(tuple(events))).calls
+    assert {name: len(of) for name, of in calls.items()} == {"every node": 1}
+
+
 def test_a_fault_lasts_until_it_is_undone(history) -> None:
     """And begins when it was made, not when the verb was called or returned."""
     kill, wait, start, _ = observe(history).deeds

@@ -1,0 +1,188 @@
+"""Planted defects: each must turn the verdict, by the check that claims it; its control passes.
+
+Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import drivers, loader, runner
+from harness.clock import Clock, WallClock
+from harness.drivers.docker.driver import DockerDriver
+from harness.drivers.docker.stack import Stack
+from harness.plan import plan
+from harness.protocols import Driver, Process, Signal
+from harness.result import CellResult
+from harness.verdict import Finding, Verdict
+
+HERE = Path(__file__).parent
+SCENARIOS = HERE.parent.parent / "scenarios"
+SEED = 20261123
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _engine() -> None:
+    if "docker" not in drivers.available():
+        pytest.skip("no Docker engine answers")
+
+
+class Quiet:
+    """A listener that shows nothing; the history says it all."""
+
+    def scenario_begins(self, plan: object) -> None: ...
+    def cell_begins(self, cell: str, repeat: int, of: int) -> None: ...
+    def says(self, cell: str, t_s: float, text: str) -> None: ...
+    def cell_ends(self, result: object) -> None: ...
+    def scenario_ends(self, result: object) -> None: ...
+
+
+def run(
+    path: Path, folder: Path, cell: str | None = None, make: runner.MakeDriver = drivers.make
+) -> CellResult:
+    """Run one cell of a scenario, with a driver that may have a defect."""
+    planned = plan(loader.load(path), "docker", seed=SEED, cell=cell)
+    result = runner.run(
+        planned, out=folder, clock=WallClock(), listener=Quiet(), make_driver=make
+    )
+    return result.cells[0]
+
+
+def finding(result: CellResult, name: str) -> Finding:
+    """Return what became of one expectation."""
+    return next(one for one in result.findings if one.name == name)
+
+
+def with_stack(stack: Stack) -> runner.MakeDriver:
+    """Return a way into a world whose stack is set wrong."""
+
+    def make(
+        backend: str,  # noqa: ARG001 - the form of a MakeDriver
+        run: str,
+        folder: Path,
+        clock: Clock,
+        *,
+        keep: bool,
+        says: Callable[[str], None],
+    ) -> Driver:
+        return DockerDriver(run, folder, clock, stack=stack, keep=keep, says=says)
+
+    return make
+
+
+def with_driver(kind: type[DockerDriver]) -> runner.MakeDriver:
+    """Return a way into a world through a driver with a defect."""
+
+    def make(
+        backend: str,  # noqa: ARG001
+        run: str,
+        folder: Path,
+        clock: Clock,
+        *,
+        keep: bool,
+        says: Callable[[str], None],
+    ) -> Driver:
+        return kind(run, folder, clock, keep=keep, says=says)
+
+    return make
+
+
+def test_a_hung_patroni_without_watchdog_is_two_writers(tmp_path: Path) -> None:
+    """(a) A frozen Patroni past the ttl leaves a second writer: `writers` says so."""
+    result = run(HERE / "hung-without-watchdog.yaml", tmp_path)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "writers").verdict is Verdict.FAIL
+
+
+def test_a_hung_patroni_with_watchdog_passes(tmp_path: Path) -> None:
+    """(a) The same with the watchdog required is one writer."""
+    result = run(SCENARIOS / "process" / "patroni-hangs.yaml", tmp_path)
+    assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+def test_b_async_isolation_loses_writes(tmp_path: Path) -> None:
+    """(b) `lost_writes` names what the lonely primary had acknowledged."""
+    result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=async")
+    lost = finding(result, "lost_writes")
+    assert result.verdict is Verdict.FAIL, result.note
+    assert lost.verdict is Verdict.FAIL
+    assert lost.values[0]
+    assert lost.evidence
+
+
+def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
+    """(b) With quorum commit the lonely primary acknowledges nothing, so nothing is lost."""
+    result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=quorum")
+    assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+def test_c_primary_elb_that_asks_for_replicas(tmp_path: Path) -> None:
+    """(c) An ELB that health-checks /replica sends writers to replicas: `routing` says so."""
+    defect = with_stack(Stack(primary_check="/replica"))
+    result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path, make=defect)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "routing").verdict is Verdict.FAIL
+
+
+def test_c_right_elb_passes(tmp_path: Path) -> None:
+    """(c) The same scenario with the right health check passes."""
+    result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path)
+    assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+def test_d_promoted_stranger_is_two_writers(tmp_path: Path) -> None:
+    """(d) A replica promoted by hand while the leader lives: `writers` says so."""
+    result = run(HERE / "promoted-stranger.yaml", tmp_path, "statement=SELECT pg_promote()")
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "writers").verdict is Verdict.FAIL
+
+
+def test_d_without_promotion_passes(tmp_path: Path) -> None:
+    """(d) The same statement's harmless twin passes."""
+    cell = "statement=SELECT pg_is_in_recovery()"
+    result = run(HERE / "promoted-stranger.yaml", tmp_path, cell)
+    assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+def test_e_workload_that_cannot_write_proves_nothing(tmp_path: Path) -> None:
+    """(e) An idle workload is an error, never a pass."""
+    result = run(HERE / "idle-workload.yaml", tmp_path)
+    assert result.verdict is Verdict.ERROR
+    assert "append" in result.note
+
+
+class HarmlessKill(DockerDriver):
+    """Returns from both ways of killing with nothing done."""
+
+    def power_off(self, node: str) -> None:
+        """Leave the node as it is."""
+
+    def kill(self, node: str, process: Process, signal: Signal) -> None:
+        """Leave the process as it is."""
+
+
+@pytest.mark.parametrize("how", ["power-off", "process"])
+def test_f_kill_that_does_not_kill_proves_nothing(tmp_path: Path, how: str) -> None:
+    """(f) A fault that did not bite is an error, never a pass."""
+    result = run(HERE / "harmless-kill.yaml", tmp_path, f"how={how}", with_driver(HarmlessKill))
+    assert result.verdict is Verdict.ERROR
+    assert "kill" in result.note or "end of postgres" in result.note
+
+
+class LeavesOneOut(DockerDriver):
+    """Never lets the second node start."""
+
+    def _open_gate(self, name: str) -> None:
+        if name != "pg-2":
+            super()._open_gate(name)
+
+
+def test_g_cluster_never_steady_proves_nothing(tmp_path: Path) -> None:
+    """(g) Steps against a cluster that was never steady are not even begun."""
+    result = run(HERE / "never-steady.yaml", tmp_path, make=with_driver(LeavesOneOut))
+    assert result.verdict is Verdict.ERROR
+    assert "not steady before the first step" in result.note
+    assert "pg-2" in result.note
