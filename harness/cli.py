@@ -280,6 +280,10 @@ def test(
     if not any(Path(word.split("::")[0]).exists() for word in words if not word.startswith("-")):
         words += [str(root / place) for place in places if (root / place).is_dir()]
     tally = _Tally()
+    # Two at a time: a cluster mostly waits, and two fill the two cores of a small machine.
+    # Steal work: the longest tests are the clusters, and they stand together.
+    if not any(word.startswith(("-n", "--numprocesses")) for word in words):
+        words += ["-n", "2", "--dist", "worksteal"]
     code = pytest.main(
         [f"--rootdir={root}", f"--config-file={root / 'pyproject.toml'}", *words], [tally]
     )

@@ -40,7 +40,12 @@ class Clock(Protocol):
         ...
 
     def wait_for(
-        self, condition: Callable[[], T | None], *, timeout_s: float, what: str, every_s: float = 0.1
+        self,
+        condition: Callable[[], T | None],
+        *,
+        timeout_s: float,
+        what: str,
+        every_s: float = 0.1,
     ) -> T:
         """Return the first true value of `condition`.
 
@@ -113,7 +118,12 @@ class WallClock:
         return _ThreadTask(work, name)
 
     def wait_for(
-        self, condition: Callable[[], T | None], *, timeout_s: float, what: str, every_s: float = 0.1
+        self,
+        condition: Callable[[], T | None],
+        *,
+        timeout_s: float,
+        what: str,
+        every_s: float = 0.1,
     ) -> T:
         deadline = time.monotonic() + timeout_s
         while True:

@@ -135,7 +135,7 @@ def sync_standbys(keys: Mapping[str, str]) -> Sequence[str]:
 def _sync_lacks(
     view: View, cluster: Cluster, leader: str, replicas: Sequence[str]
 ) -> Sequence[str]:
-    """Return why the synchronous state is not established (traps: a kill before it is, elects nobody)."""
+    """Return why the synchronous state is not established; a kill before it is elects nobody."""
     if cluster.sync == "async":
         return ()
     named = sync_standbys(view.keys)

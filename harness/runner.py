@@ -1,6 +1,7 @@
 """The one loop: a plan, a driver, a history, findings. Nothing here knows which world it is in."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from harness.verdict import Measurement, Verdict, judge, of_cell
 
 REGION = "region"
 _SAMPLE_S = 0.05
-_SETTLE_S = 30.0  # for the first acknowledgement of a workload
+# Acknowledgements before the first step: two seconds of the default rate.
+_BASELINE = 40
+_SETTLE_S = 30.0  # for those
 # For the last one: longer than any bound on an outage, so that a longer outage is seen as such.
 _RESUME_S = 90.0
 
@@ -192,7 +195,7 @@ class _Repeat:
         self._zero: int | None = None
         self._hurried = 0
         self._followers: dict[Path, Follower] = {}
-        self._last_ack: dict[str, int] = {}
+        self._acks: dict[str, deque[int]] = {}
         self._background: list[Task] = []
         run_id = f"{Random().getrandbits(32):08x}"
         self.driver = make_driver(
@@ -315,13 +318,13 @@ class _Repeat:
         return leader
 
     def _first_acknowledgements(self) -> None:
-        """Wait until every workload, and a probe, has been acknowledged."""
+        """Wait until every workload, and the probes, have been acknowledged a while."""
         since = self.clock.now_ns()
         for name in (*(job.name for job in self.cell.workloads), "probe"):
             self.clock.wait_for(
-                partial(self._acknowledged, name, since),
+                partial(self._acknowledged, name, since, _BASELINE),
                 timeout_s=_SETTLE_S,
-                what=f"the first acknowledged operation of {name!r}",
+                what=f"the first {_BASELINE} acknowledged operations of {name!r}",
             )
 
     def _resumed(self) -> None:
@@ -336,20 +339,22 @@ class _Repeat:
                 )
         self.clock.sleep(0)  # an abort meanwhile ends the run
 
-    def _acknowledged(self, name: str, since: int) -> bool:
-        """Return whether an operation of this workload or probe was acknowledged since."""
+    def _acknowledged(self, name: str, since: int, count: int = 1) -> bool:
+        """Return whether this workload or probe was acknowledged that often since."""
         for path in sorted((self.folder / "clients").glob("*.jsonl")):
             follower = self._followers.setdefault(path, Follower(path))
             for event in follower.new():
                 owner, _, _ = str(event.process).partition("/")
                 if event.type == "ok" and event.f in ("txn", "write"):
-                    self._last_ack[owner] = max(event.time, self._last_ack.get(owner, 0))
-        return self._last_ack.get(name, 0) > since
+                    self._acks.setdefault(owner, deque(maxlen=_BASELINE)).append(event.time)
+        return sum(at > since for at in self._acks.get(name, ())) >= count
 
     def _stop(self, jobs: Sequence[tuple[Job, str]]) -> None:
         """Stop all jobs at once: each waits for its last operation."""
         tasks = [
-            self.clock.spawn(partial(self.driver.client(vantage).stop, job.name), f"stop-{job.name}")
+            self.clock.spawn(
+                partial(self.driver.client(vantage).stop, job.name), f"stop-{job.name}"
+            )
             for job, vantage in jobs
         ]
         for task in tasks:
@@ -501,6 +506,7 @@ class _Repeat:
     @contextmanager
     def _sampling(self) -> Iterator[None]:
         """Record how late this process wakes up: its own delay must not read as an outage."""
+
         def sample() -> None:
             worst, since = 0.0, self.clock.now_ns()
             while not over:

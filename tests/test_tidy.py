@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +131,9 @@ def test_each_plugin_has_a_test() -> None:
     tests = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
     for kind in PLUGIN_FOLDERS:
         for path in sorted((HARNESS / kind).glob("[!_]*.py")):
-            assert f"harness.{kind}.{path.stem}" in tests, f"no test imports harness.{kind}.{path.stem}"
+            assert f"harness.{kind}.{path.stem}" in tests, (
+                f"no test imports harness.{kind}.{path.stem}"
+            )
 
 
 def test_decisions_have_one_form() -> None:
@@ -151,10 +155,23 @@ def test_decisions_that_are_cited_exist() -> None:
 
 def test_readme_commands_exist() -> None:
     """Every `./drill <command>` that the documents name is a command."""
-    from harness.cli import command_names  # noqa: PLC0415 - slow to import, wanted once
+    from harness.cli import command_names
 
     known = command_names()
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")]
     for page in [*pages, *(ROOT / "docs").rglob("*.md")]:
         for command in re.findall(r"\./drill ([a-z]+)", page.read_text(encoding="utf-8")):
             assert command in known, f"{page.name}: ./drill {command}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]],
+    ids=["ruff-check", "ruff-format", "mypy"],
+)
+def test_style_and_types_hold(command: list[str]) -> None:
+    """The linter, the formatter and the type checker have nothing to say."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

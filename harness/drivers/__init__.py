@@ -12,7 +12,7 @@ from harness.scenario import Backend
 def available() -> tuple[Backend, ...]:
     """Return the backends that this machine can run now."""
     # Imported when asked for: whoever only validates a scenario needs no Docker client.
-    from harness.drivers.docker.driver import connect  # noqa: PLC0415
+    from harness.drivers.docker.driver import connect
 
     try:
         connect().close()
@@ -35,7 +35,7 @@ def make(
     Raises:
         DriverError: when this backend is not built.
     """
-    from harness.drivers.docker.driver import DockerDriver  # noqa: PLC0415
+    from harness.drivers.docker.driver import DockerDriver
 
     if backend != "docker":
         raise DriverError(f"backend {backend!r}: not built yet; expected docker")

@@ -19,7 +19,8 @@ from harness.registry import register
 from harness.scenario import Duration, Model, Rate
 
 EVERY_NODE = "every-node"
-PLACES = ("primary-elb", "replica-elb", EVERY_NODE)
+ELBS = ("primary-elb", "replica-elb")
+PLACES = (*ELBS, EVERY_NODE)
 
 ACTIVE_KEYS = 10
 OPS_MAX = 4
@@ -70,6 +71,8 @@ class Append(Model):
         reads_only: read what another `append` writes. Without it, appends are sent wherever
             `through` leads, and a node that takes no writes refuses them.
         deadline, open_deadline: how long a client waits for one call, and for a connection.
+        session: how long a client keeps a session, as the pools of applications do. New sessions
+            show where the ELBs send clients now.
     """
 
     name: ClassVar[str] = "append"
@@ -82,6 +85,7 @@ class Append(Model):
     reads_only: bool = False
     deadline: Duration = 5.0
     open_deadline: Duration = 2.0
+    session: Duration = 5.0
 
     @property
     def level(self) -> Isolation:
@@ -149,6 +153,7 @@ class _Client:
     frontier: Frontier
     generation: int = 0
     session: Session | None = field(default=None)
+    expires_ns: int = 0
 
     @property
     def process(self) -> str:
@@ -163,6 +168,8 @@ class _Client:
                 self.stage.clock.sleep(min(early_ns / NS, LONGEST_SLEEP_S))
             elif self.session is None:
                 self._connect()
+            elif self._now_ns() >= self.expires_ns:
+                self._leave()
             else:
                 self._transact(self.session, turn)
                 turn += self.load.clients
@@ -195,6 +202,9 @@ class _Client:
         )
         if answer.outcome == "ok":
             self.session = session
+            # Drawn, so that the clients do not all reconnect at once.
+            life_s = self.random.uniform(0.5, 1.5) * self.load.session
+            self.expires_ns = self._now_ns() + round(life_s * NS)
         else:
             session.close()
             self.stage.clock.sleep(self.random.uniform(*BACKOFF_S))
@@ -205,10 +215,12 @@ class _Client:
         else:
             ops = write_ops(turn, self.stage.job.first_number, self.random)
         call = partial(session.txn, self.load.table, ops, self.load.level)
-        answer = self.stage.record(self.process, "txn", call, argument=ops)
+        answer = self.stage.record(self.process, "txn", call, argument=ops, key=self.load.table)
         if self.load.reads_only:
             self.frontier.saw(answer)
-        if answer.outcome == "info" or not session.is_open:
+        # Another session with the same node would be refused too; an ELB may choose another node.
+        misled = self.stage.job.through in ELBS and _wrong_role(answer)
+        if answer.outcome == "info" or not session.is_open or misled:
             self._leave()
 
     def _leave(self) -> None:
@@ -217,3 +229,11 @@ class _Client:
             self.session.close()
             self.session = None
             self.generation += 1
+
+
+def _wrong_role(answer: Answer) -> bool:
+    """Return whether a standby refused: a client looks for the primary again then.
+
+    A hot standby refuses a serializable transaction (0A000) before it comes to any write (25006).
+    """
+    return (answer.error or "").startswith(("25006", "0A000"))

@@ -1,7 +1,6 @@
 """One suite for all drivers: add a driver's name here and its tests exist."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +20,7 @@ def driver(
     backend: str = request.param
     if backend not in drivers.available():
         pytest.skip(f"backend {backend}: no engine answers")
-    folder: Path = tmp_path_factory.mktemp("conformance")
+    folder = tmp_path_factory.mktemp("conformance")
     made = drivers.make(backend, f"conf{folder.name[-4:]}", folder, WallClock())
     try:
         made.up(CLUSTER)

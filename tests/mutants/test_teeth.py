@@ -1,6 +1,8 @@
 """Planted defects: each must turn the verdict, by the check that claims it; its control passes.
 
-Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors.
+Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors. The
+controls of (a) and (c) are scenarios, run beside these: `process/patroni-hangs.yaml` and
+`routing/switchover-routing.yaml`.
 """
 
 from collections.abc import Callable
@@ -45,9 +47,7 @@ def run(
 ) -> CellResult:
     """Run one cell of a scenario, with a driver that may have a defect."""
     planned = plan(loader.load(path), "docker", seed=SEED, cell=cell)
-    result = runner.run(
-        planned, out=folder, clock=WallClock(), listener=Quiet(), make_driver=make
-    )
+    result = runner.run(planned, out=folder, clock=WallClock(), listener=Quiet(), make_driver=make)
     return result.cells[0]
 
 
@@ -97,12 +97,6 @@ def test_a_hung_patroni_without_watchdog_is_two_writers(tmp_path: Path) -> None:
     assert finding(result, "writers").verdict is Verdict.FAIL
 
 
-def test_a_hung_patroni_with_watchdog_passes(tmp_path: Path) -> None:
-    """(a) The same with the watchdog required is one writer."""
-    result = run(SCENARIOS / "process" / "patroni-hangs.yaml", tmp_path)
-    assert result.verdict is Verdict.PASS, (result.note, result.findings)
-
-
 def test_b_async_isolation_loses_writes(tmp_path: Path) -> None:
     """(b) `lost_writes` names what the lonely primary had acknowledged."""
     result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=async")
@@ -125,12 +119,6 @@ def test_c_primary_elb_that_asks_for_replicas(tmp_path: Path) -> None:
     result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path, make=defect)
     assert result.verdict is Verdict.FAIL, result.note
     assert finding(result, "routing").verdict is Verdict.FAIL
-
-
-def test_c_right_elb_passes(tmp_path: Path) -> None:
-    """(c) The same scenario with the right health check passes."""
-    result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path)
-    assert result.verdict is Verdict.PASS, (result.note, result.findings)
 
 
 def test_d_promoted_stranger_is_two_writers(tmp_path: Path) -> None:

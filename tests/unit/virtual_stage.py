@@ -106,8 +106,13 @@ def never(_now_s: float) -> bool:
 
 @dataclass
 class MemoryCluster:
-    """Nodes that share their tables; `silent` and `refusing` say when, in seconds, none answers;
-    `unsure`, when they answer that they do not know, and keep the connection.
+    """Nodes that share their tables, and how they misbehave.
+
+    Attributes:
+        silent, refusing: when (in seconds) no node answers, or each refuses at once.
+        unsure: when they answer that they do not know the outcome, and keep the connection.
+        frozen: nodes that never answer.
+        changes: what each DCS member tells, one list for each time that it is asked.
     """
 
     clock: VirtualClock = field(default_factory=VirtualClock)

@@ -79,7 +79,7 @@ class Console:
         try:
             while chunk := self._socket.recv(65536):
                 pending += chunk
-                while len(pending) >= 8:  # noqa: PLR2004 - the header's size
+                while len(pending) >= 8:
                     kind, size = struct.unpack(">BxxxL", pending[:8])
                     if len(pending) < 8 + size:
                         break

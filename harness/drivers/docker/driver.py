@@ -306,7 +306,10 @@ class DockerDriver:
         stream = api.exec_start(made["Id"], socket=True)
         assert isinstance(stream, SocketIO)  # what a local engine gives
         console = Console(stream, vantage)
-        of_kind = {kind: {n.name: n.address for n in self._of_kind(kind)} for kind in ("node", "elb", "dcs")}
+        of_kind = {
+            kind: {n.name: n.address for n in self._of_kind(kind)}
+            for kind in ("node", "elb", "dcs")
+        }
         console.hello(
             vantage=vantage,
             log=f"/srv/log/{vantage}.jsonl",
@@ -460,7 +463,9 @@ class DockerDriver:
         where = self._machines[link.destination]
         port = link.port or _SERVICE_PORT[where.kind]
         attempt = f"timeout 1.5 bash -c '</dev/tcp/{where.address}/{port}'"
-        answer = self._nemesis(f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut")
+        answer = self._nemesis(
+            f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut"
+        )
         return answer.strip() == "cut"
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
@@ -484,7 +489,9 @@ class DockerDriver:
         assert isinstance(output, bytes | None)  # neither streamed nor split
         text = (output or b"").decode(errors="replace")
         if code:
-            raise DriverError(f"{name}: {' '.join(command)[:80]}: exit {code}: {text.strip()[-300:]}")
+            raise DriverError(
+                f"{name}: {' '.join(command)[:80]}: exit {code}: {text.strip()[-300:]}"
+            )
         return str(text)
 
     # --- after the death of whoever made it ------------------------------------------------
@@ -499,7 +506,9 @@ class DockerDriver:
             networks = container.attrs["NetworkSettings"]["Networks"].values()
             where = next((n.get("IPAMConfig") or {} for n in networks), {}).get("IPv4Address", "")
             kind = {"pg": "node", "etcd": "dcs"}.get(name.split("-")[0], name.split("-")[-1])
-            driver._machines[name] = Machine(name, kind, "", container.labels.get("drill.az", ""), where)
+            driver._machines[name] = Machine(
+                name, kind, "", container.labels.get("drill.az", ""), where
+            )
         return driver
 
 
@@ -543,7 +552,9 @@ def connect() -> docker.DockerClient:
     try:
         return docker.from_env(timeout=120)
     except DockerException as error:
-        raise DriverError(f"no Docker engine answers: {error}; expected one (./drill starts it)") from None
+        raise DriverError(
+            f"no Docker engine answers: {error}; expected one (./drill starts it)"
+        ) from None
 
 
 def _of_run(engine: docker.DockerClient, run: str) -> Sequence[Container]:

@@ -44,12 +44,9 @@ class Machine:
 def machines(cluster: Cluster, stack: Stack, subnet: ipaddress.IPv4Network) -> Sequence[Machine]:
     """Return the machines of a cluster, the DCS first: the rest waits for it."""
     azs = cluster.azs
-    dcs = [
-        (f"etcd-{n + 1}", azs[n % len(azs)], address(subnet, "dcs", n)) for n in range(3)
-    ]
+    dcs = [(f"etcd-{n + 1}", azs[n % len(azs)], address(subnet, "dcs", n)) for n in range(3)]
     nodes = [
-        (f"pg-{n + 1}", azs[n % len(azs)], address(subnet, "node", n))
-        for n in range(cluster.nodes)
+        (f"pg-{n + 1}", azs[n % len(azs)], address(subnet, "node", n)) for n in range(cluster.nodes)
     ]
     targets = ",".join(f"{name}={where}" for name, _, where in nodes)
     elbs = (("primary-elb", stack.primary_check), ("replica-elb", stack.replica_check))
@@ -156,7 +153,9 @@ def overlay(cluster: Cluster) -> Mapping[str, Json]:
     chosen = mode[cluster.sync]
     assert isinstance(chosen, Mapping)
     # Many clusters share a laptop: a quarter of its memory for each would not fit.
-    small: Mapping[str, Json] = {"shared_buffers": "32MB", "max_connections": 100}
+    # Connections: a COMMIT that waits for a standby keeps its backend after its client gave up,
+    # 2 to 3 a second at the default rate, through an outage of a minute or two.
+    small: Mapping[str, Json] = {"shared_buffers": "32MB", "max_connections": 300}
     return {
         "bootstrap": {"dcs": {**patroni, **chosen, "postgresql": {"parameters": small}}},
     }

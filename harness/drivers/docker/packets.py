@@ -22,7 +22,9 @@ def rules(links: Sequence[Link], addresses: Mapping[str, str], *, dark: bool) ->
     if dark:
         lines += [f"-A {_CHAIN} ! -o lo -j DROP", f"-A {_CHAIN}-IN ! -i lo -j DROP"]
     for link in links:
-        lines += [f"-A {_CHAIN} -d {addresses[link.destination]} {rule}" for rule in _verdicts(link)]
+        lines += [
+            f"-A {_CHAIN} -d {addresses[link.destination]} {rule}" for rule in _verdicts(link)
+        ]
     return "\n".join([*lines, "COMMIT", ""])
 
 

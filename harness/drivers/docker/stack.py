@@ -3,8 +3,8 @@
 A planted defect (`tests/mutants/`) is one of these fields set wrong.
 """
 
-from dataclasses import dataclass, field
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

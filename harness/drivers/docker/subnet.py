@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection
+from pathlib import Path
 from random import Random
 
 # Reserved for benchmarks of network devices, so no real network uses it. Source: RFC 2544, C.2.2.
@@ -35,7 +36,7 @@ def shield(*, up: bool) -> None:
     Only root on the Docker host can; elsewhere the internal networks alone keep them in.
     """
     program = shutil.which("ip") or "/usr/sbin/ip"
-    if os.geteuid() != 0 or not os.path.exists(program) or "DOCKER_HOST" in os.environ:
+    if os.geteuid() != 0 or not Path(program).exists() or "DOCKER_HOST" in os.environ:
         return
     verb = "replace" if up else "del"
     # `del` of a route that is not there fails; both are as wanted.
