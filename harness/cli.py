@@ -5,6 +5,8 @@ What a command needs is imported when it runs, so that `--help` does not wait fo
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -211,6 +213,78 @@ def report(
     return ExitCode.PASS
 
 
+# --- clusters to play with ---------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    *,
+    name: Annotated[str, typer.Option(help="What to call it.")] = "main",
+    nodes: Annotated[int, typer.Option(min=1, max=7, help="Machines with PostgreSQL.")] = 3,
+    azs: Annotated[
+        int, typer.Option(min=1, max=7, help="Availability zones to spread them over.")
+    ] = 3,
+    sync: Annotated[
+        Literal["async", "sync", "strict", "quorum"],
+        typer.Option(help="How commits are replicated."),
+    ] = "async",
+    watchdog: Annotated[
+        Literal["none", "required"], typer.Option(help="What stops a node whose Patroni hangs.")
+    ] = "none",
+    as_json: JsonOption = False,
+) -> int:
+    """Make a cluster to play with, and say how to connect to it."""
+    from harness import launch
+    from harness.clock import WallClock
+    from harness.drivers.docker import play
+    from harness.scenario import Cluster
+
+    letters = tuple("abcdefg"[:azs])
+    clock = WallClock()
+    with launch.interruptible(clock):
+        wanted = Cluster(nodes=nodes, azs=letters, sync=sync, watchdog=watchdog)
+        facts = play.up(name, wanted, clock, _say)
+    if as_json:
+        _print_json(facts)
+    else:
+        for line in play.lines(facts):
+            print(line)  # noqa: T201
+    return ExitCode.PASS
+
+
+@app.command()
+def down(
+    *,
+    name: Annotated[str | None, typer.Option(help="Which one.", show_default="main")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Remove a cluster that `up`, or `run --keep`, left."""
+    from harness.drivers.docker import play
+
+    removed = play.down(name)
+    if as_json:
+        _print_json({"removed": removed})
+    else:
+        print(f"{name or play.DEFAULT}: {removed} objects removed")  # noqa: T201
+    return ExitCode.PASS
+
+
+@app.command()
+def ps(*, as_json: JsonOption = False) -> int:
+    """List the clusters on this engine: their machines, who leads, how long they may stay."""
+    from dataclasses import asdict
+
+    from harness.drivers.docker import play
+
+    clusters = play.seen()
+    if as_json:
+        _print_json([asdict(one) for one in clusters])
+    else:
+        for line in play.table(clusters):
+            print(line)  # noqa: T201
+    return ExitCode.PASS
+
+
 # --- keeping the machine clean -----------------------------------------------------------------
 
 
@@ -244,7 +318,7 @@ def reap(*, as_json: JsonOption = False) -> int:
 def image_build(*, as_json: JsonOption = False) -> int:
     """Build the images that are missing; an unchanged tree builds nothing."""
     from harness.drivers.docker import images
-    from harness.drivers.docker.driver import connect
+    from harness.drivers.docker.engine import connect
 
     references = images.ensure(connect(), _say)
     if as_json:
@@ -270,49 +344,81 @@ def test(
     ] = False,  # noqa: PT028 - a command, not a test
 ) -> int:
     """Run the project's own tests and scenarios; further arguments are pytest's."""
-    import pytest
-
     root = Path(__file__).resolve().parent.parent
     if not (root / "tests").is_dir():
         raise HarnessError(f"{root}: no tests here; expected a checkout of the project")
-    places = ["tests/mutants"] if mutants else ["tests", "scenarios"]
     words = list(context.args)
     if not any(Path(word.split("::")[0]).exists() for word in words if not word.startswith("-")):
+        places = ["tests/mutants"] if mutants else ["tests", "scenarios"]
         words += [str(root / place) for place in places if (root / place).is_dir()]
-    tally = _Tally()
     # Two at a time: a cluster mostly waits, and two fill the two cores of a small machine.
     # Steal work: the longest tests are the clusters, and they stand together.
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):
         words += ["-n", "2", "--dist", "worksteal"]
-    code = pytest.main(
-        [f"--rootdir={root}", f"--config-file={root / 'pyproject.toml'}", *words], [tally]
-    )
-    if mutants:
-        print(f"mutants: {tally.caught}/{tally.total}")  # noqa: T201
-    if tally.internal_error:
-        return ExitCode.BUG
+    with tempfile.TemporaryDirectory(prefix="drill-test-") as folder:
+        report = Path(folder) / "junit.xml"
+        if mutants:
+            words.append(f"--junitxml={report}")
+        code = _pytest(root, words)
+        if mutants:
+            print(_tally(report))  # noqa: T201
     # A session that was stopped, or had nothing to run, proved nothing.
     known = {0: ExitCode.PASS, 1: ExitCode.FAIL, 4: ExitCode.USAGE}
-    return known.get(int(code), ExitCode.ERROR)
+    return known.get(code, ExitCode.ERROR)
 
 
-class _Tally:
-    """A pytest plugin that counts: a test of a planted defect passes when the defect is caught."""
+def _pytest(root: Path, words: Sequence[str]) -> int:
+    """Run pytest in a process of its own: in this one its plug-ins would find us imported."""
+    options = [f"--rootdir={root}", f"--config-file={root / 'pyproject.toml'}"]
+    with subprocess.Popen([sys.executable, "-P", "-m", "pytest", *options, *words]) as child:
+        # Ctrl-C reaches the child from the terminal; SIGTERM must be handed on.
+        before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        }
+        try:
+            return child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def __init__(self) -> None:
-        self.total = 0
-        self.caught = 0
-        self.internal_error = False
 
-    def pytest_collection_finish(self, session: object) -> None:
-        self.total = len(getattr(session, "items", ()))
+def _tally(report: Path) -> str:
+    """Return how many planted defects were caught: a test of one passes when it is."""
+    from xml.etree import ElementTree
 
-    def pytest_runtest_logreport(self, report: object) -> None:
-        if getattr(report, "when", "") == "call" and getattr(report, "outcome", "") == "passed":
-            self.caught += 1
+    cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - our own file
+    caught = sum(len(case.findall("*[@message]")) == 0 for case in cases)
+    return f"mutants: {caught}/{len(cases)}"
 
-    def pytest_internalerror(self) -> None:
-        self.internal_error = True
+
+@app.command()
+def docs(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; list the pages that are stale.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Write the reference pages, docs/reference, from the code."""
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    from harness import reference
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "docs").is_dir():
+        raise HarnessError(f"{root}: no docs here; expected a checkout of the project")
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    wanted = reference.pages(root, command)
+    named = reference.stale(root, wanted) if check else reference.write(root, wanted)
+    if as_json:
+        _print_json({"stale" if check else "written": named})
+    else:
+        for name in named:
+            print(f"stale: {name}" if check else name)  # noqa: T201
+    return ExitCode.FAIL if check and named else ExitCode.PASS
 
 
 # --- ends --------------------------------------------------------------------------------------

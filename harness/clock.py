@@ -87,7 +87,7 @@ class WallClock:
 
     def child(self) -> "WallClock":
         """Return a clock of its own that an abort of this one ends too."""
-        clock = WallClock()
+        clock = type(self)()
         self._children.append(clock)
         if self._aborted.is_set():
             clock.abort()
@@ -101,21 +101,33 @@ class WallClock:
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """Let this thread wait as if nothing had been aborted: for undoing faults after it."""
-        self._shield.on = True
+        """Let this thread, and what it spawns, wait as if nothing had been aborted: for undoing."""
+        before, self._shield.on = self._is_shielded, True
         try:
             yield
         finally:
-            self._shield.on = False
+            self._shield.on = before
+
+    @property
+    def _is_shielded(self) -> bool:
+        return getattr(self._shield, "on", False)
 
     def sleep(self, seconds: float) -> None:
-        if getattr(self._shield, "on", False):
+        if self._is_shielded:
             time.sleep(max(0.0, seconds))
         elif self._aborted.wait(max(0.0, seconds)):
             raise AbortedError("aborted")
 
     def spawn(self, work: Callable[[], None], name: str) -> Task:
-        return _ThreadTask(work, name)
+        # What is begun under the shield belongs to the undoing too.
+        return _ThreadTask(self._shielding(work) if self._is_shielded else work, name)
+
+    def _shielding(self, work: Callable[[], None]) -> Callable[[], None]:
+        def shielded() -> None:
+            with self.shielded():
+                work()
+
+        return shielded
 
     def wait_for(
         self,
@@ -127,6 +139,7 @@ class WallClock:
     ) -> T:
         deadline = time.monotonic() + timeout_s
         while True:
+            self.sleep(0)  # after an abort nothing goes on, even where nothing had to be awaited
             if value := condition():
                 return value
             if time.monotonic() >= deadline:

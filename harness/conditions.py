@@ -66,7 +66,26 @@ def look(driver: Driver, clock: Clock) -> View:
     tasks += [clock.spawn(partial(ask, n.name), f"look-{n.name}") for n in driver.nodes]
     for task in tasks:
         task.join()
-    return View(keys, members)
+    return View(keys, {node.name: members[node.name] for node in driver.nodes})
+
+
+def answers(driver: Driver, node: str) -> bool:
+    """Return whether Patroni on this node answers, whatever it says."""
+    return bool(driver.patroni(node, "/liveness", deadline_s=1).status)
+
+
+def speaks(driver: Driver, node: str) -> bool:
+    """Return whether PostgreSQL on this node answers a query."""
+    return recovering(driver, node) is not None
+
+
+def recovering(driver: Driver, node: str) -> bool | None:
+    """Return whether PostgreSQL on this node is in recovery, or None when it does not say."""
+    try:
+        rows = driver.query(node, "SELECT pg_is_in_recovery()", deadline_s=_REST_DEADLINE_S)
+    except DriverError:
+        return None
+    return bool(rows[0][0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +116,7 @@ def steady(view: View, cluster: Cluster, wanted: Steady) -> Wish:
     needed = len(replicas) if wanted.replicas.streaming == "all" else wanted.replicas.streaming
     if len(replicas) - len(missing) < needed:
         lacks += missing
-    return Wish((*lacks, *_sync_lacks(view, cluster, leader, replicas)))
+    return Wish((*lacks, *_sync_lacks(view, cluster, leader, needed)))
 
 
 def _not_streaming(
@@ -110,16 +129,18 @@ def _not_streaming(
         return f"{node} is {body.get('role')}, {body.get('replication_state') or body.get('state')}"
     if body.get("timeline") != first.get("timeline"):
         return f"{node} is on timeline {body.get('timeline')}, not {first.get('timeline')}"
-    behind = _position(first, "location") - _position(body, "received_location")
-    if "max" in lag_bytes and behind > lag_bytes["max"]:
-        return f"{node} is {behind} bytes behind"
+    written, received = _position(first, "location"), _position(body, "received_location")
+    if written is None or received is None:
+        return f"{leader if written is None else node} does not tell its position in the WAL"
+    if "max" in lag_bytes and written - received > lag_bytes["max"]:
+        return f"{node} is {written - received} bytes behind"
     return None
 
 
-def _position(body: Mapping[str, Json], name: str) -> int:
+def _position(body: Mapping[str, Json], name: str) -> int | None:
     xlog = body.get("xlog")
     value = xlog.get(name) if isinstance(xlog, Mapping) else None
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) else None
 
 
 def sync_standbys(keys: Mapping[str, str]) -> Sequence[str]:
@@ -132,15 +153,20 @@ def sync_standbys(keys: Mapping[str, str]) -> Sequence[str]:
     return tuple(sorted(str(names).split(","))) if names else ()
 
 
-def _sync_lacks(
-    view: View, cluster: Cluster, leader: str, replicas: Sequence[str]
-) -> Sequence[str]:
-    """Return why the synchronous state is not established; a kill before it is elects nobody."""
+def _sync_lacks(view: View, cluster: Cluster, leader: str, replicas: int) -> Sequence[str]:
+    """Return why the synchronous state is not established; a kill before it is elects nobody.
+
+    Args:
+        view: a look at the cluster.
+        cluster: what was asked for.
+        leader: who holds the leader key.
+        replicas: how many must stream.
+    """
     if cluster.sync == "async":
         return ()
     named = sync_standbys(view.keys)
-    wanted = len(replicas) if cluster.sync == "quorum" else 1
-    if len(named) < min(wanted, len(replicas)):
+    wanted = replicas if cluster.sync == "quorum" else min(1, replicas)
+    if len(named) < wanted:
         return (f"the DCS names {len(named)} synchronous standbys of {wanted}",)
     replication = view.body(leader).get("replication")
     states = {

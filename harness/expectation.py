@@ -69,7 +69,12 @@ class Expectation(Model):
 
 
 class TimeExpectation(Expectation):
-    """An expectation on a span of time; the bounds are durations."""
+    """An expectation on a span of time; the bounds are durations.
+
+    Attributes:
+        max, min: of every run.
+        p50, p90, p95, p99: of all runs of one cell together.
+    """
 
     unit: ClassVar[Literal["s", "count"]] = "s"
 
@@ -82,7 +87,12 @@ class TimeExpectation(Expectation):
 
 
 class CountExpectation(Expectation):
-    """An expectation on a number of things."""
+    """An expectation on a number of things.
+
+    Attributes:
+        max, min: of every run.
+        p50, p90, p95, p99: of all runs of one cell together.
+    """
 
     unit: ClassVar[Literal["s", "count"]] = "count"
 

@@ -1,9 +1,11 @@
-"""What happened in a run: events in, operations out. The one input of every checker.
+"""What happened in a run, as its clients saw it: the one input of every verdict.
 
-The format is `docs/reference/history.md`: JSON lines, an `invoke` before each request and its
-completion `ok` (took effect), `fail` (certainly did not) or `info` (unknown) after it.
+JSON lines: an `invoke` before each request, and after it the completion `ok` (took effect), `fail`
+(certainly did not) or `info` (unknown: it may take effect later, or never). A request without a
+completion is `info`. Each client writes its own log, stamped by the clock that all clients share;
+`history.jsonl` is the merge of these logs by time.
 
-A run records, beside the operations of its workloads (`f`: process: value):
+A run records, by function (`f`), with its process and its value:
 
 - `run`: `nemesis`: facts, `{"scenario", "cell", "seed", "cluster": {...},
   "nodes": {name: {"az", "address"}}, "workloads": [names]}`
@@ -58,8 +60,13 @@ class Event:
     """One line of a history.
 
     Attributes:
-        process: the single-threaded client; it alternates invoke and completion.
+        process: the single-threaded client; it alternates invoke and completion, and goes on under
+            another name after an `info`.
+        type: `invoke`, `ok`, `fail` or `info`.
+        f: what was asked or observed: the functions below.
         time: CLOCK_MONOTONIC in nanoseconds.
+        value: the argument at the invocation, the result at the completion.
+        key: the table that the operation is on.
         node, tli, xid: who answered, on which timeline, in which transaction.
         lsn: the commit's position, or `[at least, at most]`.
         error: `<SQLSTATE or class>: <text>`.

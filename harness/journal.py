@@ -5,13 +5,15 @@ What is not undone yet is undone last first, on every way out of a run; after th
 harness `drill heal` does it from the file alone.
 """
 
+import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import DriverError
+from harness.history import Json
 from harness.protocols import Driver, Link, Undo
 
 
@@ -19,15 +21,32 @@ class Journal:
     """The undo journal of one run. Steps and background heals may write at the same time."""
 
     def __init__(self, path: Path) -> None:
+        """Open a journal, new or left by a dead run.
+
+        Raises:
+            DriverError: when a run that is alive writes to it.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.RLock()
-        self._open = dict(_read(path)) if path.exists() else {}
-        self._next = max(self._open, default=-1) + 1
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise DriverError(f"{path}: in use by another run; expected one of its own") from None
+        text = path.read_bytes()
+        self._open = _read(text)
+        self._next = max(self._open, default=-1) + 1
+        if text and not text.endswith(b"\n"):
+            self._put(b"\n")  # the next entry must not be glued to half a line
 
     def intend(self, undo: Undo) -> None:
-        """Put an undo on disk; return when it is there."""
+        """Put an undo on disk; return when it is there.
+
+        Raises:
+            DriverError: when it cannot be put there; the fault must then not be made.
+        """
         with self._lock:
             number, self._next = self._next, self._next + 1
             entry = {"method": undo.method, "arguments": undo.arguments}
@@ -50,18 +69,30 @@ class Journal:
         with self._lock:
             return [self._open[number] for number in sorted(self._open, reverse=True)]
 
-    def _write(self, entry: object) -> None:
-        os.write(self._fd, (json.dumps(entry) + "\n").encode())
-        os.fsync(self._fd)
+    def _write(self, entry: Mapping[str, Json]) -> None:
+        self._put((json.dumps(entry) + "\n").encode())
+
+    def _put(self, line: bytes) -> None:
+        try:
+            # A full disk takes only a part; writing the rest then says what is wrong.
+            while line:
+                line = line[os.write(self._fd, line) :]
+            os.fsync(self._fd)
+        except OSError as error:
+            raise DriverError(f"{self.path}: not written: {error.strerror}") from None
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Let others open it; safe to repeat."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._fd = -1  # never one that somebody else is given next
 
 
-def _read(path: Path) -> list[tuple[int, Undo]]:
-    """Return the open entries of a journal; its last line may be torn."""
+def _read(text: bytes) -> dict[int, Undo]:
+    """Return the open entries of a journal by their numbers; its last line may be torn."""
     entries: dict[int, Undo] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.split(b"\n"):
         try:
             entry = json.loads(line)
         except ValueError:
@@ -71,7 +102,7 @@ def _read(path: Path) -> list[tuple[int, Undo]]:
         else:
             undo = entry["undo"]
             entries[entry["id"]] = Undo(undo["method"], undo["arguments"])
-    return sorted(entries.items())
+    return entries
 
 
 def undo(driver: Driver, entry: Undo) -> None:
@@ -84,20 +115,39 @@ def undo(driver: Driver, entry: Undo) -> None:
         driver.start(**entry.arguments)  # type: ignore[arg-type]
 
 
-def heal(journal: Journal, driver: Driver, says: Callable[[str], None]) -> Sequence[str]:
+def words(entry: Undo) -> str:
+    """Return an undo for people: `mend pg-1 etcd-2 blackhole`."""
+    return " ".join([entry.method, *(str(v) for v in entry.arguments.values() if v)])
+
+
+def heal(
+    journal: Journal,
+    driver: Driver,
+    says: Callable[[str], None],
+    *,
+    undone: Callable[[Undo], None] = lambda _: None,
+) -> Sequence[str]:
     """Undo all that is open, last first; one failure does not stop the rest.
+
+    Args:
+        journal: what is open is read from it, and struck there.
+        driver: what undoes it.
+        says: is told of each entry once it is undone.
+        undone: likewise, for who keeps a record.
 
     Returns:
         What could not be undone, one sentence each.
     """
     failures: list[str] = []
     for entry in journal.open:
-        words = f"{entry.method} {' '.join(str(v) for v in entry.arguments.values() if v)}"
         try:
             undo(driver, entry)
         except DriverError as error:
-            failures.append(f"{words}: {error}")
+            failures.append(f"{words(entry)}: {error}")
+        except Exception as error:  # noqa: BLE001 - not even a bug may keep the rest from being undone
+            failures.append(f"{words(entry)}: {type(error).__name__}: {error}")
         else:
-            says(f"undone: {words}")
             journal.strike(entry)
+            undone(entry)
+            says(f"undone: {words(entry)}")
     return failures

@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -15,12 +16,15 @@ from harness.history import Json
 from harness.plan import Plan, plan
 from harness.report import html, junit, result_json
 from harness.report.text import hide_deep, hider
-from harness.result import ScenarioResult
+from harness.result import CellResult, ScenarioResult
 from harness.runner import Listener, run
 from harness.scenario import Backend
 
 FIRST_SIGNAL = "healing; press again to stop at once (then: ./drill heal && ./drill reap)"
 SECOND_SIGNAL = "stopped at once; faults may be left: ./drill heal && ./drill reap"
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
@@ -41,8 +45,10 @@ class Interruption:
 
 
 def _shout(text: str) -> None:
-    # Straight to the descriptor: a signal may come while a stream's own lock is held.
-    os.write(2, f"\ndrill: {text}\n".encode())
+    # Straight to the descriptor: a signal may come while a stream's own lock is held. After a
+    # SIGHUP the terminal is gone.
+    with suppress(OSError):
+        os.write(2, f"\ndrill: {text}\n".encode())
 
 
 @contextmanager
@@ -57,13 +63,47 @@ def interruptible(clock: WallClock) -> Iterator[Interruption]:
         return
     before = {
         number: signal.signal(number, interruption.handle)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in _ENDING
+        # Whoever started us with `nohup` wants the end of the terminal to be no end.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Undisturbed:
+    """A listener whose failures do not reach the run: undoing a fault must not end at a print.
+
+    When nobody reads any more (a closed pipe, a terminal that is gone), the run is aborted.
+    """
+
+    def __init__(self, listener: Listener, clock: WallClock) -> None:
+        self._listener = listener
+        self._clock = clock
+
+    def _tell(self, words: Callable[[], None]) -> None:
+        try:
+            words()
+        except (OSError, SystemExit):  # rich makes the latter of a broken pipe
+            self._clock.abort()
+
+    def scenario_begins(self, plan: Plan) -> None:
+        self._tell(partial(self._listener.scenario_begins, plan))
+
+    def cell_begins(self, cell: str, repeat: int, of: int) -> None:
+        self._tell(partial(self._listener.cell_begins, cell, repeat, of))
+
+    def says(self, cell: str, t_s: float, text: str) -> None:
+        self._tell(partial(self._listener.says, cell, t_s, text))
+
+    def cell_ends(self, result: CellResult) -> None:
+        self._tell(partial(self._listener.cell_ends, result))
+
+    def scenario_ends(self, result: ScenarioResult) -> None:
+        self._tell(partial(self._listener.scenario_ends, result))
 
 
 def pick_backend(asked: Backend | None) -> Backend:
@@ -96,11 +136,14 @@ def plans(
     """
     scenarios = loader.load_all(paths)
     where, number = pick_backend(backend), seeds.choose(seed)
+    able = drivers.supported(where)
     planned: list[Plan] = []
     mistakes: list[Mistake] = []
     for scenario in scenarios:
         try:
-            planned.append(plan(scenario, where, seed=number, cell=cell, repeat=repeat))
+            planned.append(
+                plan(scenario, where, seed=number, cell=cell, repeat=repeat, supported=able)
+            )
         except ScenarioError as error:
             mistakes += error.mistakes
     if mistakes:
@@ -136,7 +179,8 @@ def execute(
 ) -> ScenarioResult:
     """Run what is planned and write its reports."""
     out.mkdir(parents=True, exist_ok=True)
-    result = run(planned, out=out, clock=clock, listener=listener, jobs=jobs, keep=keep)
+    shown = Undisturbed(listener, clock)
+    result = run(planned, out=out, clock=clock, listener=shown, jobs=jobs, keep=keep)
     write(result, out, secrets=planned.secrets)
     return result
 

@@ -50,12 +50,18 @@ def load_all(paths: Iterable[Path]) -> list[Scenario]:
             continue
         scenarios.append(scenario)
         first = by_name.setdefault(scenario.name, scenario)
-        if first is not scenario and scenario.document is not None:
-            text = f"found {scenario.name!r}, which {first.file} has; expected a name of its own"
-            mistakes.append(scenario.document.mistake(Problem(("scenario",), text)))
+        if first is not scenario:
+            mistakes.append(name_taken(scenario, first.file))
     if mistakes:
         raise ScenarioError(mistakes)
     return scenarios
+
+
+def name_taken(scenario: Scenario, by: str) -> Mistake:
+    """Return the mistake of a scenario whose name another file has."""
+    assert scenario.document is not None, "only a scenario that was read from a file has a place"
+    text = f"found {scenario.name!r}, which {by} has; expected a name of its own"
+    return scenario.document.mistake(Problem(("scenario",), text))
 
 
 def schema() -> Mapping[str, Json]:

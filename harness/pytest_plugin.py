@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.plan import Cell, Plan
     from harness.report.failure import Place
     from harness.result import CellResult, ScenarioResult
-    from harness.scenario import Backend
+    from harness.scenario import Backend, Scenario
 
 _BACKENDS = ("sim", "docker", "aws")
 _SUFFIXES = (".yaml", ".yml")
@@ -54,6 +54,7 @@ class _Session:
     Attributes:
         backend: where they run. missing: why they cannot, if so.
         seen, ran: the node ids of scenario items that were reported, and that were not skipped.
+        files: of each scenario's name, the file that has it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -62,6 +63,7 @@ class _Session:
         self.missing = ""
         self.seen: set[str] = set()
         self.ran: set[str] = set()
+        self.files: dict[str, Path] = {}
 
 
 _SESSION = pytest.StashKey[_Session]()
@@ -139,17 +141,20 @@ class ScenarioFile(pytest.File):
     """One scenario file. Its mistakes are told all at once, each with line and column."""
 
     def collect(self) -> Iterable["ScenarioItem"]:
-        from harness import loader, plan
+        from harness import drivers, loader, plan
 
         session = _session(self.config)
+        backend = _backend(self.config, session)
         try:
             scenario = loader.load(_as_named(self.path, self.config))
             planned = plan.plan(
                 scenario,
-                _backend(self.config, session),
+                backend,
                 seed=session.seed,
                 repeat=self.config.getoption("drill_repeat"),
+                supported=drivers.supported(backend),
             )
+            self._expect_own_name(scenario, session)
         except ScenarioError as error:
             raise self.CollectError(str(error)) from None
         for label in scenario.labels:
@@ -161,6 +166,15 @@ class ScenarioFile(pytest.File):
             yield ScenarioItem.from_parent(
                 self, name=_item_name(planned, cell), planned=replace(planned, cells=[cell])
             )
+
+    def _expect_own_name(self, scenario: "Scenario", session: _Session) -> None:
+        """Refuse a name that another file of the session has: their results would be mixed up."""
+        from harness import loader
+
+        first = session.files.setdefault(scenario.name, self.path)
+        if first != self.path:
+            taken = str(_as_named(first, self.config))
+            raise ScenarioError([loader.name_taken(scenario, taken)])
 
 
 def _session(config: pytest.Config) -> _Session:

@@ -1,11 +1,14 @@
 """The one loop: a plan, a driver, a history, findings. Nothing here knows which world it is in."""
 
+import shlex
+import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -17,7 +20,7 @@ from harness.history import NEMESIS, Event, EventType, Follower, History, Json, 
 from harness.plan import Cell, Plan, PlannedStep
 from harness.protocols import Client, Driver, Job, Undo
 from harness.result import CellResult, ScenarioResult
-from harness.scenario import Cluster, Target
+from harness.scenario import BackendOverride, Cluster, Target
 from harness.units import format_duration
 from harness.verdict import Measurement, Verdict, judge, of_cell
 
@@ -69,23 +72,35 @@ def run(
     keep: bool = False,
     make_driver: MakeDriver = drivers.make,
 ) -> ScenarioResult:
-    """Run all cells of a plan, up to `jobs` side by side, and judge them."""
+    """Run all cells of a plan, up to `jobs` side by side, and judge them.
+
+    Whatever is wrong with one cell's world is that cell's verdict. A bug in the harness ends all
+    cells: each heals and removes its cluster before the bug is raised.
+    """
     started = wall_label()
     listener.scenario_begins(plan)
     slots = threading.BoundedSemaphore(max(1, jobs))
     results: dict[str, CellResult] = {}
     versions: dict[str, str] = {}
+    bugs: list[Exception] = []
+    ours = clock.child()
 
     def one(cell: Cell) -> None:
         with slots:
-            cell_run = _CellRun(plan, cell, out, clock, listener, keep, make_driver)
-            results[cell.id] = cell_run.run()
+            cell_run = _CellRun(plan, cell, out, ours, listener, keep, make_driver)
+            try:
+                results[cell.id] = cell_run.run()
+                listener.cell_ends(results[cell.id])
+            except Exception as bug:  # noqa: BLE001 - raised below, once the other cells have healed
+                bugs.append(bug)
+                ours.abort()
             versions.update(cell_run.versions)
-            listener.cell_ends(results[cell.id])
 
-    tasks = [clock.spawn(partial(one, cell), f"cell-{cell.id}") for cell in plan.cells]
+    tasks = [ours.spawn(partial(one, cell), f"cell-{cell.id}") for cell in plan.cells]
     for task in tasks:
         task.join()
+    if bugs:
+        raise bugs[0]
     result = ScenarioResult(
         scenario=plan.scenario.name,
         title=plan.scenario.title,
@@ -103,10 +118,13 @@ def run(
 
 def replay(plan: Plan) -> str:
     """Return the command that repeats this run."""
-    cell = f" --cell {plan.cells[0].id}" if len(plan.cells) == 1 and plan.cells[0].id else ""
-    repeat = f" --repeat {plan.repeat}" if plan.repeat > 1 else ""
-    options = f"--backend {plan.backend} --seed {plan.seed}{cell}{repeat}"
-    return f"./drill run {plan.scenario.file} {options}"
+    words = ["./drill", "run", plan.scenario.file]
+    words += ["--backend", plan.backend, "--seed", str(plan.seed)]
+    if len(plan.cells) == 1 and plan.cells[0].id:
+        words += ["--cell", plan.cells[0].id]
+    if plan.repeat != plan.scenario.backends.get(plan.backend, BackendOverride()).repeat:
+        words += ["--repeat", str(plan.repeat)]
+    return shlex.join(words)  # ids of cells may hold spaces and parentheses
 
 
 class _CellRun:
@@ -139,39 +157,39 @@ class _CellRun:
         note = ""
         for number in range(self._plan.repeat):
             self._listener.cell_begins(self._cell.id, number + 1, self._plan.repeat)
-            folder = self._out / f"run-{number + 1}" if self._plan.repeat > 1 else self._out
+            repeat = self._repeat(number)
             try:
-                self._once(folder, number)
+                repeat.run(self._make_driver, keep=self._keep)
             except AbortedError as error:
                 note = str(error)
-            except DriverError as error:
+            except HarnessError as error:
                 note = f"run {number + 1}: {error}" if self._plan.repeat > 1 else str(error)
-            if (folder / "history.jsonl").exists():
-                histories.append(folder / "history.jsonl")
+            self.versions.update(repeat.versions)
+            if repeat.history is not None:
+                histories.append(repeat.history)
             if note:
                 break
         seconds = (self._clock.now_ns() - begun) / NS
         return judge_cell(self._cell, histories, note, seconds)
 
-    def _once(self, folder: Path, number: int) -> None:
-        random = Random(f"{self._plan.seed}/{self._cell.id}/{number}")
-        repeat = _Repeat(
+    def _repeat(self, number: int) -> "_Repeat":
+        return _Repeat(
             plan=self._plan,
             cell=self._cell,
-            folder=folder,
+            folder=self._out / f"run-{number + 1}" if self._plan.repeat > 1 else self._out,
             clock=self._clock.child(),
-            random=random,
+            random=Random(f"{self._plan.seed}/{self._cell.id}/{number}"),
             tell=partial(self._listener.says, self._cell.id),
         )
-        try:
-            repeat.run(self._make_driver, keep=self._keep)
-        finally:
-            self.versions.update(repeat.versions)
 
 
 @dataclass
 class _Repeat:
-    """One run of one cell: a cluster from its start to its end. Implements `protocols.World`."""
+    """One run of one cell: a cluster from its start to its end. Implements `protocols.World`.
+
+    Attributes:
+        history: where the merged history is, once there is one.
+    """
 
     plan: Plan
     cell: Cell
@@ -180,16 +198,15 @@ class _Repeat:
     random: Random
     tell: Callable[[float, str], None]
     versions: dict[str, str] = field(default_factory=dict)
+    history: Path | None = None
 
     def run(self, make_driver: MakeDriver, *, keep: bool) -> None:
         """Run it; whatever happens, faults are undone and the history is merged.
 
         Raises:
-            DriverError: when the run proved nothing.
+            HarnessError: when the run proved nothing.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._log = Log(self.folder / "clients" / "nemesis.jsonl")
-        self._journal = journal.Journal(self.folder / "journal.jsonl")
+        self.clock.sleep(0)  # after an abort nothing is begun
         self._named: dict[str, Sequence[str]] = {}
         self._before: str | None = None
         self._zero: int | None = None
@@ -197,15 +214,23 @@ class _Repeat:
         self._followers: dict[Path, Follower] = {}
         self._acks: dict[str, deque[int]] = {}
         self._background: list[Task] = []
+        self._leaving = False
         run_id = f"{Random().getrandbits(32):08x}"
-        self.driver = make_driver(
-            self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=self.says
-        )
-        try:
-            with self._sampling(), self._limited():
-                self._act()
-        finally:
-            self._leave(keep=keep)
+        failures: list[Exception] = []
+        with closing(journal.Journal(self.folder / "journal.jsonl")) as self._journal:
+            _make_room(self.folder, self._journal)
+            with closing(Log(self.folder / "clients" / "nemesis.jsonl")) as self._log:
+                self.driver = make_driver(
+                    self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=self.says
+                )
+                try:
+                    with self._sampling(), self._limited():
+                        self._act()
+                except Exception as error:  # noqa: BLE001 - raised below, after the undoing
+                    failures.append(error)
+                finally:
+                    failures += self._leave(keep=keep)
+        _raise_worst(failures)
 
     # --- the run ---------------------------------------------------------------------------
 
@@ -328,14 +353,18 @@ class _Repeat:
             )
 
     def _resumed(self) -> None:
-        """Give every workload time to be acknowledged again; whether it was, the history shows."""
+        """Give every workload time to be acknowledged again, and every node to be looked at.
+
+        Whether it was, the history shows, and the checkers judge.
+        """
         since = self.clock.now_ns()
-        for job in self.cell.workloads:
+        looks = [f"rest/{node.name}" for node in self.driver.nodes]
+        for name in (*(job.name for job in self.cell.workloads), *looks):
             with suppress(DriverError):
                 self.clock.wait_for(
-                    partial(self._acknowledged, job.name, since),
+                    partial(self._acknowledged, name, since),
                     timeout_s=_RESUME_S,
-                    what=f"an acknowledgement of {job.name!r}",
+                    what=f"an acknowledgement of {name!r}",
                 )
         self.clock.sleep(0)  # an abort meanwhile ends the run
 
@@ -344,8 +373,10 @@ class _Repeat:
         for path in sorted((self.folder / "clients").glob("*.jsonl")):
             follower = self._followers.setdefault(path, Follower(path))
             for event in follower.new():
-                owner, _, _ = str(event.process).partition("/")
-                if event.type == "ok" and event.f in ("txn", "write"):
+                if event.type != "ok" or event.f not in ("txn", "write", "patroni"):
+                    continue
+                # `probe/pg-1/held.0` counts for `probe` and for `probe/pg-1` too.
+                for owner in accumulate(str(event.process).split("/"), "{}/{}".format):
                     self._acks.setdefault(owner, deque(maxlen=_BASELINE)).append(event.time)
         return sum(at > since for at in self._acks.get(name, ())) >= count
 
@@ -385,7 +416,7 @@ class _Repeat:
         self._event(process, "invoke", step.verb.name, argument)
         try:
             done = step.verb.perform(self)
-        except HarnessError as error:
+        except DriverError as error:
             self._event(process, "info", step.verb.name, argument, error=str(error))
             raise type(error)(f"{step.path}: {error}") from None
         nodes = done.get("nodes")
@@ -419,11 +450,14 @@ class _Repeat:
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         def heal() -> None:
             self.clock.sleep(seconds)
-            for undo in undos:
+            still = self._journal.open  # a later step may have undone some of it
+            mine = [undo for undo in reversed(undos) if undo in still]
+            for undo in mine:
                 journal.undo(self.driver, undo)
                 self._journal.strike(undo)
-            self._note("heal", {"nodes": _nodes(undos)})
-            self.says(f"healed: {undos[0].method} {', '.join(_nodes(undos))}")
+            if mine:
+                self._note("heal", {"nodes": _nodes(mine)})
+                self.says(f"healed: {mine[0].method} {', '.join(_nodes(mine))}")
 
         self._background.append(self.clock.spawn(heal, "heal"))
 
@@ -433,29 +467,42 @@ class _Repeat:
     # --- the way out -----------------------------------------------------------------------
 
     def _heal(self) -> None:
-        open_ = self._journal.open
-        failures = journal.heal(self._journal, self.driver, self.says)
-        for undo in open_:
+        """Undo what is still open, and record it.
+
+        Raises:
+            DriverError: when something could not be undone; the rest was.
+        """
+
+        def undone(undo: Undo) -> None:
             self._note("heal", {"nodes": _nodes([undo])})
+
+        failures = journal.heal(self._journal, self.driver, self.says, undone=undone)
         if failures:
             raise DriverError(f"not undone: {'; '.join(failures)}")
 
-    def _leave(self, *, keep: bool) -> None:
-        """Undo, keep the logs, remove the cluster, merge the history: on every way out."""
+    def _leave(self, *, keep: bool) -> Sequence[Exception]:
+        """Undo, keep the logs, remove the cluster, merge the history: on every way out.
+
+        Returns:
+            What went wrong; none of it kept the rest from being done.
+        """
+        self._leaving = True
         self.clock.abort()  # whatever still waits in the background ends before the undoing
-        for task in self._background:
-            with suppress(HarnessError):
-                task.join()
         with self.clock.shielded():
-            for failure in journal.heal(self._journal, self.driver, self.says):
-                self.says(f"NOT undone: {failure}; run ./drill heal && ./drill reap")
-            with suppress(DriverError):
-                self.driver.logs(self.folder / "logs")
-            if not keep:
-                self.driver.down()
-        self._journal.close()
-        self._log.close()
-        merge_logs(self.folder / "clients", self.folder / "history.jsonl")
+            failures = [*_failures(task.join for task in self._background)]
+            failures += _failures([self._heal])
+            for lost in _failures([partial(self.driver.logs, self.folder / "logs")]):
+                self.says(f"logs not kept: {lost}")  # no reason to doubt the run itself
+            failures += _failures([] if keep else [self.driver.down])
+        if failures:
+            self.says("left something behind? ./drill heal && ./drill reap")
+        failures += _failures([self._merge])
+        return [one for one in failures if not isinstance(one, AbortedError)]
+
+    def _merge(self) -> None:
+        target = self.folder / "history.jsonl"
+        merge_logs(self.folder / "clients", target)
+        self.history = target
 
     def _final_read(self, region: Client) -> None:
         leader = self._leader()
@@ -470,7 +517,9 @@ class _Repeat:
         return (self.clock.now_ns() - self._zero) / NS if self._zero is not None else -1.0
 
     def says(self, text: str) -> None:
-        self.tell(self.now_s(), text)
+        # Who cannot be told any more (a closed pipe) must not keep us from undoing.
+        with suppress(Exception) if self._leaving else nullcontext():
+            self.tell(self.now_s(), text)
 
     def _phase(self, name: str) -> None:
         self._note("phase", name)
@@ -486,7 +535,12 @@ class _Repeat:
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
-        """End the run at its time limit; raise DriverError then."""
+        """End the run at its time limit.
+
+        Raises:
+            DriverError: at the limit.
+            AbortedError: for whatever the world refused after an abort.
+        """
         over: list[bool] = []
 
         def limit() -> None:
@@ -498,10 +552,13 @@ class _Repeat:
         self.clock.spawn(limit, "limit")
         try:
             yield
-        except AbortedError:
-            if not over:
-                raise
-            raise DriverError(f"not over after {format_duration(self.plan.timeout_s)}") from None
+        except DriverError as error:
+            if over:
+                limit_s = format_duration(self.plan.timeout_s)
+                raise DriverError(f"not over after {limit_s}: {error}") from None
+            if not isinstance(error, AbortedError):
+                self.clock.sleep(0)
+            raise
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
@@ -525,6 +582,42 @@ class _Repeat:
             over.append(True)
             with suppress(AbortedError):
                 task.join()
+
+
+def _make_room(folder: Path, open_journal: journal.Journal) -> None:
+    """Remove what an earlier run left in its folder: its events are none of this run's.
+
+    Raises:
+        DriverError: when its faults are not undone; its journal is the way to do it.
+    """
+    if open_journal.open:
+        raise DriverError(
+            f"{open_journal.path}: found faults of an earlier run that are not undone; expected "
+            f"none: ./drill heal && ./drill reap, then remove {folder} or choose another --out"
+        )
+    for name in ("clients", "logs"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / "history.jsonl").unlink(missing_ok=True)
+
+
+def _failures(parts: Iterable[Callable[[], object]]) -> Iterator[Exception]:
+    """Do all parts, whatever becomes of the others; yield what went wrong."""
+    for part in parts:
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001 - handed on
+            yield error
+
+
+def _raise_worst(failures: Sequence[Exception]) -> None:
+    """Raise a bug if there is one, else all sentences together as an error of the first's kind."""
+    bugs = [error for error in failures if not isinstance(error, HarnessError)]
+    if bugs:
+        raise bugs[0]
+    if failures:
+        kind = AbortedError if isinstance(failures[0], AbortedError) else DriverError
+        raise kind("; ".join(dict.fromkeys(str(error) for error in failures)))
 
 
 def _nodes(undos: Sequence[Undo]) -> list[str]:

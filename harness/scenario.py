@@ -94,6 +94,16 @@ class Model(BaseModel):
 class PatroniSettings(Model):
     """Patroni's dynamic configuration, in its own names and units (seconds, bytes).
 
+    `loop_wait + 2 * retry_timeout` must not exceed `ttl`.
+
+    Attributes:
+        ttl: how long the leader key lives without being renewed.
+        loop_wait: how often Patroni looks at the cluster and renews the key.
+        retry_timeout: how long Patroni tries again when the DCS or PostgreSQL does not answer.
+        maximum_lag_on_failover: a replica that is further behind is not promoted.
+        primary_start_timeout: how long a crashed primary may take to recover before a failover.
+        failsafe_mode: a leader that loses the DCS stays primary while it reaches every member.
+
     Source: Patroni documentation, "Dynamic Configuration Settings".
     """
 
@@ -106,7 +116,20 @@ class PatroniSettings(Model):
 
 
 class Cluster(Model):
-    """The cluster that a scenario runs against."""
+    """The cluster that a scenario runs against.
+
+    Attributes:
+        postgres: major version.
+        nodes: machines with PostgreSQL and Patroni, named `pg-1`, `pg-2`, ...
+        azs: availability zones, over which nodes and DCS members are spread.
+        dcs: what holds the leader key; `etcd` is Patroni's `etcd3`.
+        sync: how commits are replicated. `async`, `sync` and `quorum` are `off`, `on` and `quorum`
+            of Patroni's `synchronous_mode`; `strict` is `sync` that stops writes when no standby is
+            left.
+        watchdog: `required`: PostgreSQL is killed when its Patroni hangs, before the leader key
+            can expire.
+        patroni: Patroni's dynamic configuration.
+    """
 
     postgres: int = Field(17, ge=13, le=18)
     nodes: int = Field(3, ge=1, le=7)
@@ -118,14 +141,28 @@ class Cluster(Model):
 
 
 class ReplicaState(Model):
-    """What `steady` asks of the replicas."""
+    """What `steady` asks of the replicas.
+
+    Attributes:
+        streaming: how many stream on the leader's timeline.
+        lag: how far behind the leader they may be.
+    """
 
     streaming: Literal["all"] | Annotated[int, Field(ge=0)] = "all"
     lag: Mapping[Literal["max"], Size] = Field({"max": 1 << 20}, min_length=1)
 
 
 class Steady(Model):
-    """The state that holds before the first step and after the last."""
+    """The state that holds before the first step and after the last.
+
+    It also means that the synchronous state is established: the DCS names the standbys, and
+    PostgreSQL agrees. A cluster that is not steady before the first step makes the run an error.
+
+    Attributes:
+        leaders: how many nodes hold the leader key.
+        replicas: what is asked of the replicas.
+        timeout: how long the cluster may take.
+    """
 
     leaders: Literal[1] = 1
     replicas: ReplicaState = ReplicaState()
@@ -135,8 +172,18 @@ class Steady(Model):
 class Target(Model):
     """Which machines a step is aimed at; resolved when the step runs, and recorded.
 
-    Exactly one of `role`, `az`, `service`, `node`, `ref` and `random` says which (`plan` checks
-    it); `pick` how many of those that play the role.
+    Exactly one of `role`, `az`, `service`, `node`, `ref` and `random` says which. One that means
+    no machine when the step runs makes the run an error.
+
+    Attributes:
+        role: those that play it now. The leader holds the leader key; a primary accepts writes.
+        pick: how many of those found, drawn by the run's seed. Unless it is given: one of a role,
+            and all of an `az`, `service` or `ref`.
+        az: all machines of this AZ, or of the one that a role is in: `{of: leader}`.
+        service: the machines that serve it; `cluster` is all nodes.
+        node: the one of this name: `pg-1`.
+        ref: the machines that the earlier step with this `as:` picked.
+        random: any node, drawn by the run's seed.
     """
 
     role: Role | None = None
@@ -149,7 +196,13 @@ class Target(Model):
 
 
 class Requirements(Model):
-    """Facts of the machine without which a scenario proves nothing there; lacking one is a skip."""
+    """Facts of the machine without which a scenario proves nothing there; lacking one is a skip.
+
+    Attributes:
+        azs: at least so many availability zones.
+        watchdog: a watchdog.
+        netem: network delay and loss can be made.
+    """
 
     azs: Annotated[int, Field(ge=1)] | None = None
     watchdog: bool | None = None
@@ -157,7 +210,15 @@ class Requirements(Model):
 
 
 class BackendOverride(Model):
-    """How one backend runs the scenario; nothing else of it may differ between backends."""
+    """How one backend runs the scenario; nothing else of it may differ between backends.
+
+    Attributes:
+        repeat: runs of each cell.
+        matrix: axes to replace, by name.
+        rate: of every workload, instead of its own.
+        timeout: how long one run may take; half an hour unless given.
+        expect: expectations to change, key by key.
+    """
 
     repeat: int = Field(1, ge=1)
     matrix: Mapping[str, Sequence[Json]] = {}
@@ -167,7 +228,17 @@ class BackendOverride(Model):
 
 
 class Step(Model):
-    """One verb with its parameters, and when it runs."""
+    """One verb with its parameters, and when it runs.
+
+    Steps run in order; each ends when its effect holds, which is checked, or the run is an error.
+
+    Attributes:
+        as: names the moment and the machines, for `ref`, `since` and `of`.
+        at: wait for this time since the first step began; more than 1 s late is an error.
+        background: do not wait for its end.
+        when: only in cells with these choices: `{cluster.sync: async}`.
+        cluster: which cluster; the scenario's own unless given.
+    """
 
     verb: str
     parameters: Json
@@ -180,7 +251,14 @@ class Step(Model):
 
 
 class ExpectationModifiers(Model):
-    """What every expectation may have beside its own parameters."""
+    """What every expectation may have beside its own parameters.
+
+    Attributes:
+        when: only in cells with these choices: `{cluster.sync: quorum}`.
+        unless: not in cells with these choices.
+        report: measure and show it, but do not judge it; then it needs no bound.
+        cluster: which cluster; the scenario's own unless given.
+    """
 
     when: Mapping[str, Json] = {}
     unless: Mapping[str, Json] = {}
@@ -192,6 +270,20 @@ class Scenario(Model):
     """One question asked of a cluster.
 
     `steps` and `expect` are as the file has them; `plan` puts in what a cell's matrix says.
+
+    Attributes:
+        scenario: its name, which is also the file's.
+        title: the question or the claim, in one sentence.
+        labels: become pytest marks.
+        cluster: the cluster that it runs against.
+        matrix: what varies: each key is a path into the file (`cluster.nodes`) or a variable
+            (`how`, used as `${how}`); the scenario runs once for each combination, its cells.
+        backends: where it may run, and what differs there; elsewhere it is skipped.
+        requires: facts of the machine without which it is skipped.
+        workload: the load that runs behind all steps, by name.
+        steady: the state that holds before the first step and after the last.
+        steps: what is done, in order.
+        expect: what must hold of the history, by name.
     """
 
     name: Name = Field(alias="scenario")

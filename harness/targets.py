@@ -68,7 +68,8 @@ def _of_role(role: str | None, nodes: Sequence[str], view: View) -> Sequence[str
         return [node for node in nodes if view.role(node) == "primary"]
     if role == "sync-standby":
         return [node for node in sync_standbys(view.keys) if node in nodes]
-    return [node for node in nodes if node != view.leader and view.body(node)]
+    replicas = [node for node in nodes if node != view.leader and view.body(node)]
+    return [node for node in replicas if view.role(node) != "primary"]
 
 
 def _in_az(

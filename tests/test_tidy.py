@@ -25,7 +25,7 @@ FLOORS = (
     (*PLUGIN_FOLDERS, "client"),
     ("validation", "cells", "rules", "schema", "plan", "loader", "drivers"),
     ("runner",),
-    ("report",),
+    ("report", "reference"),
     ("launch",),
     ("pytest_plugin", "cli", "__main__"),
 )

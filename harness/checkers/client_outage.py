@@ -38,7 +38,11 @@ class ClientOutage(TimeExpectation):
     answers were. The value is too large by at most the time between two of the load's requests; a
     gap beyond the bound in which the load itself stood still decides nothing.
 
-    O(n log n) in the operations. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the operations. Source: docs/adr/0002.
+
+    Attributes:
+        through: whose clients.
+        since, until: the `as:` of the steps that begin and end the window.
     """
 
     name: ClassVar[str] = "client_outage"

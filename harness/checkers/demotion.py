@@ -34,7 +34,13 @@ class Demotion(TimeExpectation):
     two probes. The node must have been tried until the bound had passed, with no blind spell
     longer than 2 s or a tenth of the bound; else this is undecided.
 
-    O(n log n) in the probes' writes. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the probes' writes. Source: docs/adr/0002.
+
+    Attributes:
+        since: the `as:` of the fault.
+
+    Example:
+        demotion: {since: cut, max: 30s}
     """
 
     name: ClassVar[str] = "demotion"

@@ -32,7 +32,10 @@ class Failover(TimeExpectation):
     old one stopped (`writers`, `demotion`). The value is too large by at most the interval of
     the probes. A failover that never came measures at least the time that was watched.
 
-    O(n log n) in the probes' writes. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the probes' writes. Source: docs/adr/0002.
+
+    Attributes:
+        since: the `as:` of the fault.
     """
 
     name: ClassVar[str] = "failover"

@@ -24,7 +24,15 @@ class Gap(TimeExpectation):
     A pass does not show more than the probes' interval can: both ends are sampled. Undecided when
     no primary followed another, or the old one was not tried after the new one's first write.
 
-    O(n log n) in the acknowledged writes. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the acknowledged writes. Source: docs/adr/0002.
+
+    Attributes:
+        from: where the gap begins: at the old primary's last acknowledgement.
+        to: where it ends: at the new primary's first.
+        since: the `as:` of a step; changes of primary before it do not count.
+
+    Example:
+        gap: {since: cut, min: 0s}
     """
 
     name: ClassVar[str] = "gap"

@@ -19,7 +19,10 @@ class LeaderChanges(CountExpectation):
     A pass does not show who accepted writes (`writers`); and a change that was undone while no
     watcher was connected goes unseen.
 
-    O(n log n) in the changes. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the changes. Source: docs/adr/0004.
+
+    Example:
+        leader_changes: {max: 1}
     """
 
     name: ClassVar[str] = "leader_changes"

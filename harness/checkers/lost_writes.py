@@ -71,7 +71,7 @@ class LostWrites(CountExpectation):
     the same. It takes a final read of each written table, made after the last acknowledgement
     and after the cluster settled.
 
-    O(n) in the elements. Source: docs/reference/history.md, `set`.
+    O(n) in the elements. Source: docs/adr/0002.
     """
 
     name: ClassVar[str] = "lost_writes"

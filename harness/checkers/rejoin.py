@@ -22,6 +22,10 @@ class Rejoin(TimeExpectation):
     A pass rests on what Patroni says, and does not show that the node holds every commit
     (`lost_writes` reads the survivor) nor how it got there (rewind, clone or replay).
 
+    Attributes:
+        of: the `as:` of the fault that took the node away.
+        since: the `as:` of a step to measure from, instead of the restart.
+
     O(n) in the samples. Source: Patroni 4, `api.py`, `get_postgresql_status`: `role`, `state`,
     `timeline`, `replication_state`.
     """

@@ -38,7 +38,10 @@ class Routing(Expectation):
     ELB that is not named here. Undecided unless each named ELB let a session through later than
     its window after the last change of primary: earlier ones cannot be wrong.
 
-    O(n log n) in the operations. Source: docs/reference/scenario.md, "Words, exactly".
+    O(n log n) in the operations. Source: docs/adr/0006.
+
+    Attributes:
+        primary-elb, replica-elb: the window of that ELB; one that is left out is not judged.
     """
 
     name: ClassVar[str] = "routing"

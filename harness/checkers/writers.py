@@ -53,7 +53,10 @@ class Writers(Expectation):
     node without probes for 5 s, unless it had no power, makes it undecided. Read-only overlap is
     told, not judged.
 
-    O(n log n) in the acknowledged writes. Source: docs/reference/history.md, `single-master`.
+    O(n log n) in the acknowledged writes. Source: docs/adr/0002.
+
+    Attributes:
+        max: how many at once are allowed.
     """
 
     name: ClassVar[str] = "writers"

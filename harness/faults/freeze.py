@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from harness.clock import NS
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Process, Undo, World
@@ -18,6 +19,10 @@ class Freeze(Target):
 
     A frozen Patroni cannot renew the leader key, so a replica may be promoted once the key's
     TTL runs out, while the old primary, still running, has not been told to demote.
+
+    Attributes:
+        process: what to freeze; `all` is the whole machine.
+        for: thaw by itself after this long; without it, `thaw` or the end of the run does.
 
     Source: Patroni documentation, "Watchdog support".
     """
@@ -34,9 +39,11 @@ class Freeze(Target):
         for node, undo in zip(nodes, undos, strict=True):
             world.undo_later(undo)
             world.driver.freeze(node, self.process)
+        done = world.clock.now_ns()
+        for node in nodes:
             self._show(world, node)
         if self.for_ is not None:
-            world.heal_after(undos, self.for_)
+            world.heal_after(undos, self.for_ - (world.clock.now_ns() - done) / NS)
         return {"nodes": list(nodes), "at": at, "process": self.process}
 
     def _show(self, world: World, node: str) -> None:

@@ -23,6 +23,12 @@ class Kill(Target):
     A power-off is shown by a connection that was open and sees neither EOF nor RST, and by a
     machine that answers nothing any more. A killed program is shown by its process ids, which
     are gone (a supervisor may have started others).
+
+    Attributes:
+        how: `power-off` takes the power of the whole machine: its peers see silence, not a closed
+            connection. `process` kills a program.
+        process: which program; `postgres` with all its children, `all` everything on the machine.
+        signal: `TERM` lets the program shut down in order.
     """
 
     name: ClassVar[str] = "kill"

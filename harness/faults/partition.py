@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from harness.clock import NS
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Link, Undo, World
@@ -18,6 +19,14 @@ class Partition(Model):
     """Cut one group of machines off another, both ways or only what the first one sends.
 
     Each cut is tried before (it must be open, or the cut would prove nothing) and after.
+
+    Attributes:
+        from: one group.
+        to: the other; machines that are in both groups count as `from`.
+        direction: `outgoing` loses only what `from` sends to `to`.
+        drop: `blackhole` loses packets in silence; `reject` answers with an error.
+        port: only this TCP port of the receiving machine; without it, every packet.
+        for: mend by itself after this long; without it, at the end of the run.
     """
 
     name: ClassVar[str] = "partition"
@@ -45,7 +54,7 @@ class Partition(Model):
         done = world.clock.now_ns()
         _expect(world, links, cut=True)
         if self.for_ is not None:
-            world.heal_after(undos, self.for_ - (world.clock.now_ns() - done) / 1e9)
+            world.heal_after(undos, self.for_ - (world.clock.now_ns() - done) / NS)
         return {"nodes": list(ours), "to": theirs, "at": at, "links": len(links)}
 
     def _links(self, ours: Sequence[str], theirs: Sequence[str]) -> Sequence[Link]:

@@ -11,7 +11,17 @@ from harness.scenario import Duration, Target
 
 @register
 class Sql(Target):
-    """Run one statement straight on the machines that the target means; an error ends the run."""
+    """Run one statement straight on the machines that the target means; an error ends the run.
+
+    It bypasses the ELBs, and the verdict does not count it as a client's write.
+
+    Attributes:
+        run: the statement.
+        timeout: how long each machine may take.
+
+    Example:
+        sql: {role: replica, run: "SELECT pg_promote()"}
+    """
 
     name: ClassVar[str] = "sql"
 

@@ -12,7 +12,12 @@ from harness.scenario import Duration, Model, Target
 
 @register
 class Switchover(Model):
-    """Move the leadership, as an operator does; holds when the new leader is primary."""
+    """Move the leadership, as an operator does; holds when the new leader is primary.
+
+    Attributes:
+        to: the node that shall lead; without it Patroni chooses.
+        timeout: how long it may take.
+    """
 
     name: ClassVar[str] = "switchover"
 
@@ -42,7 +47,10 @@ class Switchover(Model):
 
 
 def _primary_other_than(world: World, old: str) -> str | None:
-    leader = world.driver.dcs(deadline_s=2).get("leader")
+    try:
+        leader = world.driver.dcs(deadline_s=2).get("leader")
+    except DriverError:
+        return None  # an election of the DCS's own: it will answer again, or time runs out
     if not leader or leader == old:
         return None
     return leader if world.driver.patroni(leader, "/primary", deadline_s=1).status == 200 else None

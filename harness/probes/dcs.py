@@ -15,7 +15,7 @@ AGAIN_AFTER_S = 0.5
 
 @register
 class Dcs(Model):
-    """Watches every member of the DCS, or only the one in `through`.
+    """Watches every member of the DCS, or the one that it is sent to.
 
     A change is recorded once, from whichever member told it first: one that is cut off or dead
     tells late or never, and then another one is heard.

@@ -10,7 +10,11 @@ from harness.scenario import Duration, Model
 
 @register
 class Rest(Model):
-    """Asks every node, or only the one in `through`, for GET /patroni."""
+    """Asks every node, or the one that it is sent to, for GET /patroni.
+
+    Attributes:
+        every: how often.
+    """
 
     name: ClassVar[str] = "rest"
 

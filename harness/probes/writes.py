@@ -19,8 +19,10 @@ class Writes(Model):
     wait for a synchronous standby, so `deadline` must leave it time.
 
     Attributes:
-        every, fresh_every: from one attempt to the next, as long as each ends in time.
-        deadline, open_deadline: how long to wait for one write, and for a connection.
+        every: from one write over the held-open connection to the next, if each ends in time.
+        fresh_every: the same, over fresh connections.
+        deadline: how long to wait for one write.
+        open_deadline: how long to wait for a connection.
     """
 
     name: ClassVar[str] = "writes"

@@ -29,6 +29,8 @@ def why(result: ScenarioResult) -> str:
 
 def why_cell(cell: CellResult) -> str:
     """Return the reason for one cell's verdict."""
+    if cell.verdict is Verdict.ERROR and cell.note:
+        return one_line(cell.note)  # what ended the run, before what could not be judged then
     for finding in cell.findings:
         if cell.verdict in (Verdict.FAIL, Verdict.ERROR) and finding.verdict is cell.verdict:
             return one_line(f"{finding.name}: {first_clause(finding.note)}")

@@ -17,8 +17,15 @@ from harness.scenario import Model
 class Check(Model):
     """Ask for a state between steps; when it does not hold, the run is not what it claims to be.
 
-    `leaders`: how many nodes hold the leader key (0 or 1). `writes: accepted`: the leader commits
-    a write now; `refused`: no node leaves recovery.
+    The run is then an error, never a fail: what must be judged belongs in `expect`.
+
+    Attributes:
+        leaders: how many nodes hold the leader key.
+        writes: `accepted`: the leader commits a write now; `refused`: no node that answers is out
+            of recovery.
+
+    Example:
+        check: {leaders: 1, writes: accepted}
     """
 
     name: ClassVar[str] = "check"
@@ -34,6 +41,8 @@ class Check(Model):
 
     def perform(self, world: World) -> Mapping[str, Json]:
         view = conditions.look(world.driver, world.clock)
+        if not view.keys:
+            raise DriverError("check: the DCS has no quorum; expected it to say who leads")
         found = int(view.leader is not None)
         if self.leaders is not None and found != self.leaders:
             raise DriverError(f"check: {found} leaders; expected {self.leaders}")
@@ -43,10 +52,15 @@ class Check(Model):
 
 
 def _check_writes(world: World, view: conditions.View, *, accepted: bool) -> None:
-    primaries = [node for node in view.members if view.role(node) == "primary"]
     if not accepted:
-        if primaries:
-            raise DriverError(f"check: {', '.join(primaries)} says primary; expected no writes")
+        # Both are asked: a hung Patroni is silent above a PostgreSQL that takes writes.
+        writers = [
+            node
+            for node in view.members
+            if view.role(node) == "primary" or conditions.recovering(world.driver, node) is False
+        ]
+        if writers:
+            raise DriverError(f"check: {', '.join(writers)} is primary; expected no writes")
         return
     if view.leader is None:
         raise DriverError("check: nobody leads; expected writes to be accepted")

@@ -13,7 +13,11 @@ from harness.scenario import Duration, Model
 
 @register
 class Sleep(Model):
-    """Let a fixed time pass. A `wait` for a condition says more; this is for what has none."""
+    """Let a fixed time pass. A `wait` for a condition says more; this is for what has none.
+
+    Attributes:
+        duration: how long; written alone: `sleep: 5s`.
+    """
 
     name: ClassVar[str] = "sleep"
 

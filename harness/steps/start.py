@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
+from harness import conditions
 from harness.history import Json
 from harness.protocols import Undo, World
 from harness.registry import register
@@ -27,13 +28,9 @@ class Start(Target):
             world.undone(Undo("start", {"node": node}))
         for node in nodes:
             world.clock.wait_for(
-                partial(_answers, world, node),
+                partial(conditions.answers, world.driver, node),
                 timeout_s=60,
                 what=f"an answer of Patroni on {node}",
                 every_s=0.25,
             )
         return {"nodes": list(nodes), "at": at}
-
-
-def _answers(world: World, node: str) -> bool:
-    return bool(world.driver.patroni(node, "/liveness", deadline_s=1).status)

@@ -16,7 +16,11 @@ Condition = Literal["new-leader", "new-primary", "healthy", "streaming", "dcs-qu
 
 
 class OldLeader(Model):
-    """A state of the machine that led when the last fault was made."""
+    """A state of the machine that led when the last fault was made.
+
+    Attributes:
+        old-leader: in recovery, or without a PostgreSQL that runs.
+    """
 
     old_leader: Literal["read-only"] = Field(alias="old-leader")
 
@@ -25,9 +29,16 @@ class OldLeader(Model):
 class Wait(Model):
     """Wait until a condition holds; past the timeout the run is an error: it never got there.
 
-    `new-leader`: another node than before the last fault holds the leader key. `new-primary`:
-    another node accepts writes. `healthy`: the steady state. `streaming`: the same without the
-    synchronous part. `dcs-quorum`: the DCS answers a quorum read.
+    - `new-leader`: another node than before the last fault holds the leader key.
+    - `new-primary`: another node than then is out of recovery.
+    - `healthy`: the steady state.
+    - `streaming`: the same without the synchronous part.
+    - `dcs-quorum`: the DCS answers a quorum read.
+    - `{old-leader: read-only}`: the node that led before the last fault takes no writes.
+
+    Attributes:
+        until: the condition.
+        timeout: how long it may take.
     """
 
     name: ClassVar[str] = "wait"
@@ -72,26 +83,17 @@ class Wait(Model):
         return conditions.steady(view, cluster, Steady())
 
 
-def _recovering(world: World, node: str) -> bool | None:
-    """Return whether the node is in recovery, or None when it does not say."""
-    try:
-        rows = world.driver.query(node, "SELECT pg_is_in_recovery()", deadline_s=1.5)
-    except DriverError:
-        return None
-    return bool(rows[0][0])
-
-
 def _read_only(world: World, node: str | None) -> conditions.Wish:
     if node is None:
         return conditions.Wish(("nobody led before",))
-    if _recovering(world, node) or not world.driver.pids(node, "postgres"):
+    if conditions.recovering(world.driver, node) or not world.driver.pids(node, "postgres"):
         return conditions.Wish()
     return conditions.Wish((f"{node} is not read-only",))
 
 
 def _new_primary(world: World, before: str | None) -> conditions.Wish:
     others = [node.name for node in world.driver.nodes if node.name != before]
-    if any(_recovering(world, node) is False for node in others):
+    if any(conditions.recovering(world.driver, node) is False for node in others):
         return conditions.Wish()
     return conditions.Wish((f"none of {', '.join(others)} has left recovery",))
 

@@ -65,12 +65,15 @@ class Append(Model):
     The rate is the total over all clients, whatever the answers take (an open loop).
 
     Attributes:
+        clients: how many work side by side, each with a session of its own.
+        rate: transactions, all clients together.
         through: where the clients connect; `every-node` spreads them over the nodes.
         isolation: `serializable`, or with `reads_only` `repeatable-read`, the highest level that
             a replica offers.
         reads_only: read what another `append` writes. Without it, appends are sent wherever
             `through` leads, and a node that takes no writes refuses them.
-        deadline, open_deadline: how long a client waits for one call, and for a connection.
+        deadline: how long a client waits for one call.
+        open_deadline: how long it waits for a connection.
         session: how long a client keeps a session, as the pools of applications do. New sessions
             show where the ELBs send clients now.
     """

@@ -1,6 +1,7 @@
 """One suite for all drivers: add a driver's name here and its tests exist."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -21,7 +22,7 @@ def driver(
     if backend not in drivers.available():
         pytest.skip(f"backend {backend}: no engine answers")
     folder = tmp_path_factory.mktemp("conformance")
-    made = drivers.make(backend, f"conf{folder.name[-4:]}", folder, WallClock())
+    made = drivers.make(backend, f"{Random().getrandbits(32):08x}", folder, WallClock())
     try:
         made.up(CLUSTER)
         wait_steady(made)

@@ -220,6 +220,28 @@ def test_mistakes_are_told_all_at_once(project, runs) -> None:
     assert not plans
 
 
+def test_a_name_is_one_files_alone(project, runs) -> None:
+    """Two files of one name would share a folder of results; the same file twice would not."""
+    add(project, "scenarios/deep/node-kill.yaml")
+    called = runs(Verdict.PASS)
+    shown = run(project, "scenarios")
+    shown.assert_outcomes(errors=1)
+    shown.stdout.fnmatch_lines(["*:2:11: scenario: found 'node-kill', which scenarios/*"])
+    assert not called
+    item = "scenarios/node-kill.yaml::node-kill[[]nodes=2]".replace("[[]", "[")
+    run(project, item, "scenarios/node-kill.yaml").assert_outcomes(passed=2)
+
+
+def test_a_fact_that_is_missing_is_a_skip(project, runs) -> None:
+    """The plug-in plans for what docker can do, as the command line does."""
+    text = SCENARIO.replace("matrix:", "requires: {{netem: true}}\nmatrix:")
+    add(project, "scenarios/node-kill.yaml", text)
+    runs(Verdict.PASS)
+    shown = run(project, "scenarios", "-rs")
+    shown.assert_outcomes(skipped=2)
+    shown.stdout.fnmatch_lines(["*needs netem: True; this machine has False*"])
+
+
 def test_a_broken_file_is_a_mistake_not_a_crash(project, runs) -> None:
     """YAML that cannot be read is told by line and column, too."""
     runs()

@@ -25,11 +25,14 @@ class Console:
         self._stream = stream
         # The socket below: the wrapper can only read (traps 11).
         self._socket: socket.socket = stream._sock  # type: ignore[attr-defined] # noqa: SLF001
+        # The engine's client gives up after two minutes of silence; ours may be idle for longer.
+        self._socket.settimeout(None)
         self._name = name
         self._lock = threading.Lock()
         self._next = 0
         self._waiting: dict[int, Future[Json]] = {}
-        self._errors = b""
+        self._words = b""  # the last that it said besides answers
+        self._gone = ""  # why nothing can come any more
         self._reader = threading.Thread(target=self._read, name=f"console-{name}", daemon=True)
         self._reader.start()
 
@@ -50,18 +53,21 @@ class Console:
     def _ask(self, request: Mapping[str, Json], *, wait_s: float) -> Json:
         future: Future[Json] = Future()
         with self._lock:
+            if self._gone:
+                raise DriverError(self._gone)
             number, self._next = self._next, self._next + 1
             self._waiting[number] = future
-            try:
-                self._socket.sendall((json.dumps({"id": number, **request}) + "\n").encode())
-            except OSError as error:
-                raise DriverError(f"client {self._name}: gone ({error})") from None
         try:
+            line = json.dumps({"id": number, **request}) + "\n"
+            with self._lock:
+                self._socket.sendall(line.encode())
             return future.result(wait_s)
-        except FutureTimeoutError:
+        except FutureTimeoutError:  # first, for it is an OSError too
             raise DriverError(
                 f"client {self._name}: no answer to {request['do']!r} within {wait_s:g} s"
             ) from None
+        except OSError as error:
+            raise DriverError(f"client {self._name}: gone ({error})") from None
         finally:
             self._waiting.pop(number, None)
 
@@ -70,6 +76,8 @@ class Console:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             self._reader.join(_GRACE_S)
+            self._socket.shutdown(socket.SHUT_RDWR)  # ends the reader of one that never ended
+        self._reader.join(1)
         self._stream.close()
         self._socket.close()
 
@@ -87,16 +95,28 @@ class Console:
                     if kind == 1:
                         *lines, out = (out + payload).split(b"\n")
                         for line in lines:
-                            self._answer(json.loads(line))
+                            self._hear(line)
                     else:
-                        self._errors = (self._errors + payload)[-4000:]
+                        self._words = (self._words + payload)[-4000:]
         except OSError:
             pass
-        words = self._errors.decode(errors="replace").strip().splitlines()
-        gone = DriverError(f"client {self._name}: gone{': ' + words[-1] if words else ''}")
-        for future in list(self._waiting.values()):
+        words = self._words.decode(errors="replace").strip().splitlines()
+        with self._lock:
+            self._gone = f"client {self._name}: gone{': ' + words[-1] if words else ''}"
+            waiting = list(self._waiting.values())
+        for future in waiting:
             if not future.done():
-                future.set_exception(gone)
+                future.set_exception(DriverError(self._gone))
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if isinstance(message, dict):
+            self._answer(message)
+        else:  # somebody printed; no reason to become deaf to the answers
+            self._words = (self._words + line + b"\n")[-4000:]
 
     def _answer(self, message: Mapping[str, Json]) -> None:
         number = message.get("id")

@@ -6,7 +6,7 @@ import os
 import secrets
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import ClassVar
 # Before the first import of testcontainers: its own reaper cannot be pulled; ours takes its place.
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
 
-import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool
@@ -28,6 +27,7 @@ from harness import reaper
 from harness.clock import Clock
 from harness.drivers.docker import images, packets, subnet
 from harness.drivers.docker.console import Console
+from harness.drivers.docker.engine import connect, containers_of, obeying, remove_run
 from harness.drivers.docker.machines import (
     GATE,
     PREFIX,
@@ -97,8 +97,9 @@ class DockerDriver:
     def up(self, cluster: Cluster) -> None:
         self._images = images.ensure(self._docker, self._says)
         self._cluster = cluster
-        subnet.shield(up=True)
+        # In this order: whoever lowers the shield looks for networks, not for intentions.
         self._make_network()
+        subnet.shield(up=True)
         planned = machines(cluster, self._stack, self._subnet)
         self._machines = {machine.name: machine for machine in planned}
         self._start_nemesis(self._images[_NEMESIS])
@@ -115,12 +116,22 @@ class DockerDriver:
         )
 
     def down(self) -> None:
+        try:
+            self._hang_up()
+            remove_run(self._docker, self.run)
+            self._containers.clear()
+        finally:
+            self._docker.close()
+
+    def detach(self) -> None:
+        """Let go of the cluster and leave it running; the opposite of `attach`."""
+        self._hang_up()
+        self._docker.close()
+
+    def _hang_up(self) -> None:
         for console in self._consoles.values():
             console.close()
         self._consoles.clear()
-        remove_run(self._docker, self.run)
-        self._containers.clear()
-        self._docker.close()
 
     def _together(self, work: Iterator[Callable[[], None]]) -> None:
         tasks = [self._clock.spawn(one, "docker") for one in work]
@@ -134,11 +145,12 @@ class DockerDriver:
             raise DriverError("; ".join(errors))
 
     def _make_network(self) -> None:
-        taken = [
-            config.get("Subnet", "")
-            for network in self._docker.networks.list()
-            for config in (network.attrs.get("IPAM", {}).get("Config") or ())
-        ]
+        with obeying("the list of networks"):
+            taken = [
+                config.get("Subnet", "")
+                for network in self._docker.api.networks()
+                for config in (network.get("IPAM", {}).get("Config") or ())
+            ]
         for candidate in subnet.candidates(self._random, taken)[:20]:
             pool = IPAMPool(subnet=str(candidate))
             network = Network(
@@ -158,6 +170,8 @@ class DockerDriver:
                 if "overlap" in str(error).lower():
                     continue
                 raise DriverError(f"network {network.name}: {error.explanation}") from None
+            except OSError as error:  # what its HTTP client raises when the engine is gone
+                raise DriverError(f"network {network.name}: {error}") from None
             self._network, self._subnet = network.name, candidate
             return
         raise DriverError(f"no free /24 in {subnet.RANGE}; expected one of 512")
@@ -209,7 +223,7 @@ class DockerDriver:
         try:
             container.with_name(f"drill-{self.run}-{name}").start()
             return self._docker.containers.get(container.get_container_id())
-        except (APIError, DockerException) as error:
+        except (DockerException, OSError) as error:
             raise DriverError(f"{name}: not started: {error}") from None
         finally:
             container.get_docker_client().client.close()
@@ -217,7 +231,8 @@ class DockerDriver:
     def _volume(self, name: str) -> str:
         full = f"drill-{self.run}-{name}"
         # Named here, so that it carries our labels; Docker returns the one that exists.
-        self._docker.volumes.create(full, labels=self._labels)
+        with obeying(f"volume {full}"):
+            self._docker.volumes.create(full, labels=self._labels)
         return full
 
     def _start_nemesis(self, image: str) -> None:
@@ -242,7 +257,9 @@ class DockerDriver:
             ("spilo", _SPILO_UID, ("superuser", "standby")),
             ("client", _CLIENT_UID, ("superuser",)),
         ):
-            started.put_archive(f"/secrets/{folder}", _tar({n: passwords[n] for n in names}, uid))
+            with obeying("handing out the secrets"):
+                archive = _tar({n: passwords[n] for n in names}, uid)
+                started.put_archive(f"/secrets/{folder}", archive)
 
     def _open_gate(self, name: str) -> None:
         self._exec(name, ["touch", GATE])
@@ -302,8 +319,9 @@ class DockerDriver:
     def _attach(self, machine: Machine, vantage: str) -> Console:
         api = self._docker.api
         command = ["/opt/client/bin/python", "-m", "harness.client"]
-        made = api.exec_create(self._containers[machine.name].id, command, stdin=True)
-        stream = api.exec_start(made["Id"], socket=True)
+        with obeying(f"client {vantage}"):
+            made = api.exec_create(self._id(machine.name), command, stdin=True)
+            stream = api.exec_start(made["Id"], socket=True)
         assert isinstance(stream, SocketIO)  # what a local engine gives
         console = Console(stream, vantage)
         of_kind = {
@@ -357,10 +375,9 @@ class DockerDriver:
     def logs(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, container in self._containers.items():
-            try:
+            # One that is gone has no log; that must not cost the others theirs.
+            with suppress(DriverError), obeying(f"log of {name}"):
                 (folder / f"{name}.log").write_bytes(container.logs(timestamps=True))
-            except NotFound:
-                continue
 
     # --- acting ----------------------------------------------------------------------------
 
@@ -379,32 +396,32 @@ class DockerDriver:
 
     def _pid(self, name: str) -> int | None:
         """Return the host's process id of a container's first process, None when it is down."""
-        try:
-            state = self._docker.api.inspect_container(self._id(name))["State"]
-        except NotFound:
-            return None
+        with obeying(name):
+            try:
+                state = self._docker.api.inspect_container(self._id(name))["State"]
+            except NotFound:
+                return None
         return int(state["Pid"]) or None
 
-    def _id(self, name: str) -> str:
+    def _container(self, name: str) -> Container:
         if name not in self._containers:
             raise DriverError(f"no machine {name!r}; expected one of {', '.join(self._containers)}")
-        return str(self._containers[name].id)
+        return self._containers[name]
+
+    def _id(self, name: str) -> str:
+        return str(self._container(name).id)
 
     def power_off(self, node: str) -> None:
         self._filter(node, dark=True)
-        try:
-            self._containers[node].kill("SIGKILL")
-        except APIError as error:
-            raise DriverError(f"power off {node}: {error.explanation}") from None
+        with obeying(f"power off {node}"):
+            self._container(node).kill("SIGKILL")
         self._clock.wait_for(
             lambda: self._pid(node) is None, timeout_s=10, what=f"the end of {node}", every_s=0.05
         )
 
     def start(self, node: str) -> None:
-        try:
-            self._containers[node].start()
-        except APIError as error:
-            raise DriverError(f"start {node}: {error.explanation}") from None
+        with obeying(f"start {node}"):
+            self._container(node).start()
         # Rules die with the machine (traps 4); it waits at its gate until they are back.
         if self._cuts.get(node):
             self._filter(node)
@@ -413,13 +430,15 @@ class DockerDriver:
 
     def kill(self, node: str, process: Process, signal: Signal) -> None:
         if process == "all":
-            self._containers[node].kill(f"SIG{signal}")
+            with obeying(f"kill {node}"):
+                self._container(node).kill(f"SIG{signal}")
             return
         self._signal(node, process, signal)
 
     def freeze(self, node: str, process: Process) -> None:
         if process == "all":
-            self._containers[node].pause()
+            with obeying(f"freeze {node}"):
+                self._container(node).pause()
             return
         self._signal(node, process, "STOP")
         self._clock.wait_for(
@@ -428,9 +447,10 @@ class DockerDriver:
 
     def thaw(self, node: str, process: Process) -> None:
         if process == "all":
-            self._containers[node].reload()
-            if self._containers[node].status == "paused":
-                self._containers[node].unpause()
+            with obeying(f"thaw {node}"):
+                self._container(node).reload()
+                if self._container(node).status == "paused":
+                    self._container(node).unpause()
             return
         if any(_is(process, words) for _, words, _ in self._processes(node)):
             self._signal(node, process, "CONT")
@@ -482,10 +502,8 @@ class DockerDriver:
         return self._exec(_NEMESIS, ["bash", "-c", script])
 
     def _exec(self, name: str, command: Sequence[str]) -> str:
-        try:
-            code, output = self._containers[name].exec_run(list(command))
-        except APIError as error:
-            raise DriverError(f"{name}: {error.explanation}") from None
+        with obeying(name):
+            code, output = self._container(name).exec_run(list(command))
         assert isinstance(output, bytes | None)  # neither streamed nor split
         text = (output or b"").decode(errors="replace")
         if code:
@@ -500,8 +518,7 @@ class DockerDriver:
     def attach(cls, run: str, folder: Path, clock: Clock) -> "DockerDriver":
         """Return a driver for a run that another process made, good for undoing its faults."""
         driver = cls(run, folder, clock)
-        for container in _of_run(driver._docker, run):
-            name = container.labels.get(reaper.LABEL_MACHINE, "")
+        for name, container in containers_of(driver._docker, run).items():
             driver._containers[name] = container
             networks = container.attrs["NetworkSettings"]["Networks"].values()
             where = next((n.get("IPAMConfig") or {} for n in networks), {}).get("IPv4Address", "")
@@ -541,48 +558,6 @@ class _Held:
             "held", handle=self._handle, seconds=seconds, deadline_s=seconds + 5
         )
         return None if seen is None else str(seen)
-
-
-def connect() -> docker.DockerClient:
-    """Return a client of the Docker engine.
-
-    Raises:
-        DriverError: when none answers.
-    """
-    try:
-        return docker.from_env(timeout=120)
-    except DockerException as error:
-        raise DriverError(
-            f"no Docker engine answers: {error}; expected one (./drill starts it)"
-        ) from None
-
-
-def _of_run(engine: docker.DockerClient, run: str) -> Sequence[Container]:
-    return list(engine.containers.list(all=True, filters={"label": f"{reaper.LABEL_RUN}={run}"}))
-
-
-def remove_run(engine: docker.DockerClient, run: str) -> int:
-    """Remove all objects of a run: senders first, then their network, so that no packet strays."""
-    label = {"label": f"{reaper.LABEL_RUN}={run}"}
-    removed = 0
-    for container in _of_run(engine, run):
-        try:
-            container.remove(force=True, v=True)
-            removed += 1
-        except (NotFound, APIError):
-            continue
-    for kind in (engine.networks.list(filters=label), engine.volumes.list(filters=label)):
-        for thing in kind:
-            try:
-                thing.remove()
-                removed += 1
-            except NotFound:
-                continue
-            except APIError as error:
-                raise DriverError(f"{thing.name}: not removed: {error.explanation}") from None
-    if not engine.networks.list(filters={"label": reaper.LABEL_RUN}):
-        subnet.shield(up=False)
-    return removed
 
 
 def _is(process: Process, words: str) -> bool:

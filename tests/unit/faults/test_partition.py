@@ -1,0 +1,94 @@
+"""Tests for harness.faults.partition: cuts that were open before and are dead after."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from harness.errors import DriverError
+from harness.faults.partition import Partition
+from harness.protocols import Link, Undo
+from tests.unit.world import MemoryWorld
+
+LEADER: Mapping[str, object] = {"role": "leader"}
+DCS: Mapping[str, object] = {"service": "dcs"}
+
+
+def partition(
+    here: Mapping[str, object] = LEADER, there: Mapping[str, object] = DCS, **more: object
+) -> Partition:
+    return Partition.model_validate({"from": here, "to": there, **more})
+
+
+def test_every_mend_is_journalled_before_the_first_cut() -> None:
+    """A run that dies between two cuts leaves none without its undo."""
+    world = MemoryWorld()
+    done = partition().perform(world)
+    assert world.verbs() == ["undo later"] * 6 + ["cut"] * 6
+    undone = [what.arguments for verb, what in world.seen if isinstance(what, Undo)]
+    made = [what for verb, what in world.seen if verb == "cut"]
+    assert [Link(**arguments) for arguments in undone] == made  # type: ignore[arg-type]
+    assert (done["nodes"], done["to"], done["links"]) == (
+        ["pg-1"],
+        [f"etcd-{n}" for n in (1, 2, 3)],
+        6,
+    )
+
+
+def test_outgoing_cuts_one_way() -> None:
+    """Only what the first group sends is lost."""
+    world = MemoryWorld()
+    partition(direction="outgoing", port=2379, drop="reject").perform(world)
+    assert world.driver.cuts == [Link("pg-1", f"etcd-{n}", 2379, "reject") for n in (1, 2, 3)]
+
+
+def test_a_link_that_was_dead_before_proves_nothing() -> None:
+    """Nothing is cut, so nothing is journalled."""
+    world = MemoryWorld()
+    world.driver.cuts = [Link("etcd-2", "pg-1")]
+    with pytest.raises(
+        DriverError, match=r"pg-1 to etcd-2.*dead before the cut, which proves nothing"
+    ):
+        partition().perform(world)
+    assert world.seen == []
+
+
+def test_a_link_that_is_open_after_was_not_cut() -> None:
+    """A cut that does nothing is an error, and stays in the journal."""
+    world = MemoryWorld()
+    world.driver.idle = {"cut"}
+    with pytest.raises(DriverError, match=r"pg-1 to etcd-1, .*: still open after the cut"):
+        partition().perform(world)
+    assert world.verbs().count("undo later") == 6
+
+
+def test_there_must_be_something_to_cut() -> None:
+    """A machine cannot be cut off itself."""
+    world = MemoryWorld()
+    with pytest.raises(DriverError, match="pg-1 on both sides; nothing to cut"):
+        partition(LEADER, {"node": "pg-1"}).perform(world)
+
+
+def test_who_is_on_both_sides_stays_on_the_first() -> None:
+    """The leader is cut off the rest of the cluster."""
+    world = MemoryWorld()
+    done = partition(LEADER, {"service": "cluster"}).perform(world)
+    assert (done["nodes"], done["to"]) == (["pg-1"], ["pg-2", "pg-3"])
+
+
+def test_for_mends_in_the_background() -> None:
+    """The step ends with the cut; the time counts from there."""
+    world = MemoryWorld()
+    partition(for_="20s").perform(world)
+    assert len(world.driver.cuts) == 6
+    for task in world.tasks:
+        task.join()
+    assert world.driver.cuts == []
+    assert world.now_s == 20
+
+
+def test_an_attempt_that_cannot_be_made_is_the_drivers_error() -> None:
+    """A machine that is down can try nothing."""
+    world = MemoryWorld()
+    world.driver.refusing = {"is_cut": "pg-1 is down"}
+    with pytest.raises(DriverError, match="pg-1 is down"):
+        partition().perform(world)

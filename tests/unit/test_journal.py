@@ -1,0 +1,224 @@
+"""Tests for harness.journal: how faults are undone is on disk first, and is done last first."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import journal
+from harness.clock import WallClock
+from harness.errors import DriverError
+from harness.journal import Journal
+from harness.protocols import Link, Undo
+from harness.scenario import Cluster
+from tests.unit.world import MemoryDriver
+
+START = Undo("start", {"node": "pg-1"})
+THAW = Undo("thaw", {"node": "pg-2", "process": "patroni"})
+LINK = Link("pg-1", "etcd-1", 2379, "reject")
+MEND = Undo("mend", {"source": "pg-1", "destination": "etcd-1", "port": 2379, "drop": "reject"})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "journal.jsonl"
+
+
+@pytest.fixture
+def driver() -> MemoryDriver:
+    made = MemoryDriver(WallClock(), pace=0)
+    made.up(Cluster())
+    return made
+
+
+def lines(path: Path) -> list[object]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def reopened(book: Journal) -> Journal:
+    """Return the journal as another process finds it."""
+    book.close()
+    return Journal(book.path)
+
+
+def heal(book: Journal, driver: MemoryDriver) -> tuple[list[str], list[str]]:
+    """Return what could not be undone, and what was said."""
+    said: list[str] = []
+    return list(journal.heal(book, driver, said.append)), said
+
+
+def test_it_is_on_disk_when_intend_returns(path: Path, monkeypatch) -> None:
+    """Written, and forced there, before the caller may make the fault."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        sync(fd)
+        synced.append(path.read_text())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Journal(path).intend(START)
+    entry = {"id": 0, "undo": {"method": "start", "arguments": {"node": "pg-1"}}}
+    assert lines(path) == [entry]
+    assert synced == [path.read_text()]
+
+
+def test_what_is_open_comes_last_first(path: Path) -> None:
+    """The way back is the way there, backwards."""
+    book = Journal(path)
+    for undo in (START, THAW, MEND):
+        book.intend(undo)
+    assert book.open == [MEND, THAW, START]
+
+
+def test_strike_takes_the_newest_of_equals(path: Path) -> None:
+    """A machine that was killed twice and started once is still to be started once."""
+    book = Journal(path)
+    for undo in (START, THAW, START):
+        book.intend(undo)
+    assert book.strike(START)
+    assert book.open == [THAW, START]
+    assert lines(path)[-1] == {"undone": 2}
+    assert book.strike(START)
+    assert not book.strike(START)
+    assert book.open == [THAW]
+
+
+def test_another_process_finds_what_is_open(path: Path) -> None:
+    """Everything is in the file; equal arguments come back equal."""
+    book = Journal(path)
+    for undo in (START, MEND, THAW):
+        book.intend(undo)
+    book.strike(MEND)
+    again = reopened(book)
+    assert again.open == [THAW, START]
+    again.intend(MEND)
+    assert reopened(again).open == [MEND, THAW, START]
+
+
+def test_numbers_may_begin_again(path: Path) -> None:
+    """Where nothing was open, an old number comes to mean something new."""
+    book = Journal(path)
+    book.intend(START)
+    book.strike(START)
+    again = reopened(book)
+    again.intend(THAW)
+    assert reopened(again).open == [THAW]
+
+
+@pytest.mark.parametrize("torn", [b'{"id": 1, "undo": {"met', b'{"undone": 0', b"\xff\x00", b"{"])
+def test_half_a_last_line_costs_nothing_else(path: Path, torn: bytes) -> None:
+    """Its writer died in mid-word; what follows is not glued to it."""
+    book = Journal(path)
+    book.intend(START)
+    book.close()
+    with path.open("ab") as stream:
+        stream.write(torn)
+    again = Journal(path)
+    assert again.open == [START]
+    again.intend(THAW)
+    assert reopened(again).open == [THAW, START]
+
+
+def test_a_journal_has_one_writer(path: Path) -> None:
+    """A second run into the same folder would undo the faults of the first."""
+    book = Journal(path)
+    with pytest.raises(DriverError, match="in use by another run"):
+        Journal(path)
+    book.close()
+    Journal(path).close()
+
+
+def test_closing_twice_is_harmless_and_final(path: Path) -> None:
+    """A late writer must not write into a file that somebody opened since."""
+    book = Journal(path)
+    book.close()
+    with path.with_name("other").open("wb") as other:
+        book.close()
+        with pytest.raises(DriverError, match=r"journal\.jsonl: not written"):
+            book.intend(START)
+        other.flush()
+    assert path.with_name("other").read_bytes() == b""
+    assert book.open == []
+
+
+def test_what_a_full_disk_takes_in_parts_is_written_whole(path: Path, monkeypatch) -> None:
+    """A short write is no write; the rest follows, or says why it cannot."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+    book = Journal(path)
+    book.intend(START)
+    assert len(lines(path)) == 1
+
+    def full(_fd: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DriverError, match="not written: No space left on device"):
+        book.intend(THAW)
+    assert book.open == [START]
+
+
+def test_heal_calls_the_opposites_last_first(path: Path, driver: MemoryDriver) -> None:
+    """Each by the driver's own method, with the arguments of the fault."""
+    book = Journal(path)
+    for undo in (START, THAW, MEND):
+        book.intend(undo)
+    failures, said = heal(book, driver)
+    assert driver.seen == [("mend", LINK), ("thaw", ("pg-2", "patroni")), ("start", "pg-1")]
+    assert failures == []
+    assert said == [
+        "undone: mend pg-1 etcd-1 2379 reject",
+        "undone: thaw pg-2 patroni",
+        "undone: start pg-1",
+    ]
+
+
+def test_healing_again_does_nothing(path: Path, driver: MemoryDriver) -> None:
+    """In this process and in the next one."""
+    book = Journal(path)
+    book.intend(START)
+    heal(book, driver)
+    driver.seen.clear()
+    assert heal(book, driver) == ([], [])
+    assert heal(reopened(book), driver) == ([], [])
+    assert driver.seen == []
+
+
+@pytest.mark.parametrize("foreseen", [True, False])
+def test_one_failure_stops_nothing_else(path: Path, driver: MemoryDriver, foreseen: bool) -> None:  # noqa: FBT001
+    """What fails is told and stays open, be it the world's doing or a bug's."""
+    if foreseen:
+        driver.refusing = {"thaw": "no such process"}
+    else:
+        driver.bugs = {"thaw": KeyError("pg-2")}
+    book = Journal(path)
+    for undo in (START, THAW, MEND):
+        book.intend(undo)
+    failures, said = heal(book, driver)
+    words = "no such process" if foreseen else "KeyError: 'pg-2'"
+    assert failures == [f"thaw pg-2 patroni: {words}"]
+    assert [verb for verb, _ in driver.seen] == ["mend", "thaw", "start"]
+    assert len(said) == 2
+    assert reopened(book).open == [THAW]
+
+
+def test_a_heal_that_dies_half_way_is_continued(path: Path, driver: MemoryDriver) -> None:
+    """What was done is struck as soon as it is done."""
+    book = Journal(path)
+    for undo in (START, MEND):
+        book.intend(undo)
+
+    def die(verb: str, _what: object) -> None:
+        if verb == "start":
+            raise KeyboardInterrupt
+
+    driver.before_act = die
+    with pytest.raises(KeyboardInterrupt):
+        heal(book, driver)
+    driver.before_act = lambda _verb, _what: None
+    again = reopened(book)
+    assert again.open == [START]
+    heal(again, driver)
+    assert again.open == []
