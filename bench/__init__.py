@@ -1,1 +1,1 @@
-"""Speed and memory, measured, never tested: `python -m bench` prints figures beside their bounds."""
+"""Speed and memory, measured, never tested: `python -m bench` prints figures and bounds."""

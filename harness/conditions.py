@@ -88,6 +88,18 @@ def recovering(driver: Driver, node: str) -> bool | None:
     return bool(rows[0][0])
 
 
+def hurry(driver: Driver, view: View, cluster: Cluster) -> None:
+    """Start Patroni's next round on every node now; without it a start takes several loop_waits.
+
+    A PATCH that changes nothing does it: it wakes the round of the node that it is sent to.
+    """
+    if view.leader is None:
+        return
+    same: Json = {"ttl": cluster.patroni.ttl}
+    for node in driver.nodes:
+        driver.patroni(node.name, "/config", deadline_s=2, method="PATCH", body=same)
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """Why a state does not hold yet; true, in the sense of `if`, when it does."""

@@ -281,7 +281,9 @@ class ScenarioItem(pytest.Item):
     def _folder(self) -> Path:
         base = self.config.getoption("drill_out") or self.config.rootpath / "runs"
         (cell,) = self._plan.cells
-        return Path(base) / f"{self._plan.scenario.name}-{self._plan.seed}" / cell.id
+        from harness.runner import folder_name
+
+        return Path(base) / f"{self._plan.scenario.name}-{self._plan.seed}" / folder_name(cell.id)
 
     def _tell(self, result: "ScenarioResult", cell: "CellResult", out: Path) -> None:
         from harness.report.junit import properties

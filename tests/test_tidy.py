@@ -24,7 +24,7 @@ FLOORS = (
     ("registry", "conditions", "journal", "reaper", "targets", "validity", "document", "wire"),
     (*PLUGIN_FOLDERS, "client"),
     ("validation", "cells", "rules", "schema", "plan", "loader", "drivers"),
-    ("runner",),
+    ("record", "traffic", "trial", "runner"),
     ("report", "reference"),
     ("launch",),
     ("pytest_plugin", "cli", "__main__"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from harness import registry
 from harness.clock import Clock
@@ -14,6 +15,21 @@ from harness.scenario import Backend
 # AZs are labels here, and a scenario that asks for more than a region has is meant for no one
 # machine; the watchdog is the image's own; network delays need a kernel module (netem).
 _DOCKER_FACTS: Mapping[str, Json] = {"azs": 3, "watchdog": True, "netem": False}
+
+
+class Make(Protocol):
+    """How a world is entered; tests pass one with a planted defect."""
+
+    def __call__(
+        self,
+        backend: str,
+        run: str,
+        folder: Path,
+        clock: Clock,
+        *,
+        keep: bool,
+        says: Callable[[str], None],
+    ) -> Driver: ...
 
 
 def available() -> tuple[Backend, ...]:

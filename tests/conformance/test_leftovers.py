@@ -3,6 +3,7 @@
 `DRILL_MOMENTS=10` tries ten moments of death instead of one.
 """
 
+import gc
 import json
 import os
 import signal
@@ -160,9 +161,13 @@ def expect_nothing_left(folder: Path) -> None:
     """Fail unless no container, network, volume or rule of a run is there."""
     assert runs_of(folder) == []
     engine = connect()
-    others = [thing for thing in things(engine) if thing.kind == "network"]
+
+    def needed_or_gone() -> bool:
+        return not is_shielded() or any(thing.kind == "network" for thing in things(engine))
+
+    # By condition, for other runs on this engine come and go between the two looks.
+    CLOCK.wait_for(needed_or_gone, timeout_s=5, what="the end of the unreachable route")
     engine.close()
-    assert others or not is_shielded()
 
 
 def heal_and_reap(folder: Path) -> list[str]:
@@ -170,7 +175,7 @@ def heal_and_reap(folder: Path) -> list[str]:
     said: list[str] = []
     runs = runs_of(folder)
     assert leftovers.heal(said.append, only=runs) == 0, said
-    if MOMENTS == 1 or "undone" in " ".join(said):
+    if "undone" in " ".join(said):
         assert faults_of(folder) == []
     leftovers.reap(said.append, only=runs)
     return said
@@ -252,6 +257,8 @@ def test_ctrl_c_while_the_cluster_is_made_leaves_nothing(victim: Victim) -> None
     assert "aborted" in victim.output.splitlines()[-1]
 
 
+# Docker's client leaves the socket of a failed attempt to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_engine_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Exit 3 and one sentence from every command that needs it."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
@@ -260,3 +267,4 @@ def test_an_engine_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch, cap
         shown = capsys.readouterr().err
         assert "no Docker engine answers" in shown
         assert "Traceback" not in shown
+    gc.collect()

@@ -32,22 +32,14 @@ def _engine() -> None:
         pytest.skip("no Docker engine answers")
 
 
-class Quiet:
-    """A listener that shows nothing; the history says it all."""
-
-    def scenario_begins(self, plan: object) -> None: ...
-    def cell_begins(self, cell: str, repeat: int, of: int) -> None: ...
-    def says(self, cell: str, t_s: float, text: str) -> None: ...
-    def cell_ends(self, result: object) -> None: ...
-    def scenario_ends(self, result: object) -> None: ...
-
-
 def run(
-    path: Path, folder: Path, cell: str | None = None, make: runner.MakeDriver = drivers.make
+    path: Path, folder: Path, cell: str | None = None, make: drivers.Make = drivers.make
 ) -> CellResult:
     """Run one cell of a scenario, with a driver that may have a defect."""
     planned = plan(loader.load(path), "docker", seed=SEED, cell=cell)
-    result = runner.run(planned, out=folder, clock=WallClock(), listener=Quiet(), make_driver=make)
+    result = runner.run(
+        planned, out=folder, clock=WallClock(), listener=runner.Silent(), make_driver=make
+    )
     return result.cells[0]
 
 
@@ -56,7 +48,7 @@ def finding(result: CellResult, name: str) -> Finding:
     return next(one for one in result.findings if one.name == name)
 
 
-def with_stack(stack: Stack) -> runner.MakeDriver:
+def with_stack(stack: Stack) -> drivers.Make:
     """Return a way into a world whose stack is set wrong."""
 
     def make(
@@ -73,7 +65,7 @@ def with_stack(stack: Stack) -> runner.MakeDriver:
     return make
 
 
-def with_driver(kind: type[DockerDriver]) -> runner.MakeDriver:
+def with_driver(kind: type[DockerDriver]) -> drivers.Make:
     """Return a way into a world through a driver with a defect."""
 
     def make(

@@ -92,7 +92,7 @@ def test_a_table_of_clusters() -> None:
     one = play.Seen("main", "kept", states, "pg-1", 61.0, 3600.0, {"primary": 1, "pg-1-rest": 2})
     two = play.Seen("0a1b2c3d", "abandoned", {}, None, 5.0, 60.0, {})
     head, first, second, advice = play.table([one, two])
-    assert head.split() == "NAME OWNER MACHINES LEADER AGE EXPIRES IN PORTS".split()
+    assert " ".join(head.split()) == "NAME OWNER MACHINES LEADER AGE EXPIRES IN PORTS"
     assert first == (
         "main      kept       2/3 running, 1 exited  pg-1    1m1s  1h          primary=1"
     )

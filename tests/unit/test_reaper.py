@@ -1,6 +1,8 @@
 """Who owns an object, and when nobody needs it: neither the living nor the kept are reaped."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,39 @@ def test_what_has_expired_is_abandoned(monkeypatch, kept) -> None:
 def test_an_object_without_an_owner_is_abandoned() -> None:
     """Labels that say nothing protect nothing."""
     assert reaper.is_abandoned({reaper.LABEL_RUN: "r"})
+
+
+def test_a_killed_process_is_dead_at_once() -> None:
+    """Even while nobody has asked for its exit code."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        name = changed(reaper.owner(), 3, str(child.pid))
+        name = changed(name, 4, str(reaper._start_time(child.pid)))
+        assert reaper.is_alive(name)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # leaves the exit code where it is
+        assert not reaper.is_alive(name)
+
+
+@pytest.mark.parametrize(("place", "value"), [(3, ""), (3, "self"), (4, "None")])
+def test_what_names_no_process_is_not_alive(place: int, value: str) -> None:
+    """A mark that somebody else wrote protects nothing."""
+    assert not reaper.is_alive(changed(reaper.owner(), place, value))
+    assert not reaper.is_alive("")
+
+
+def test_labels_say_all_that_a_stranger_needs(tmp_path: Path, monkeypatch) -> None:
+    """Run, owner, expiry, and where the journal is, whatever folder it is asked from."""
+    monkeypatch.chdir(tmp_path)
+    marks = reaper.labels("cafe", JOURNAL)
+    assert marks[reaper.LABEL_RUN] == "cafe"
+    assert marks[reaper.LABEL_OWNER] == reaper.owner()
+    assert marks[reaper.LABEL_JOURNAL] == str(tmp_path / "journal.jsonl")
+    assert 0 < reaper.expires_in_s(marks) <= 6 * 3600
+    assert reaper.LABEL_KEPT not in marks
+    assert reaper.LABEL_KEPT in reaper.labels("cafe", JOURNAL, kept=True)
+
+
+def test_an_expiry_that_is_no_number_is_over() -> None:
+    """Broken labels are no reason to keep a machine full, nor to fail."""
+    marks = {**reaper.labels("r", JOURNAL), reaper.LABEL_EXPIRES: "soon"}
+    assert reaper.is_abandoned(marks)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from harness import loader, runner
+from harness import loader, record, runner, traffic
 from harness.clock import NS, Clock, WallClock
 from harness.errors import DriverError
 from harness.history import History, Op
@@ -19,6 +19,7 @@ from harness.journal import Journal
 from harness.plan import Plan
 from harness.plan import plan as make_plan
 from harness.protocols import Driver
+from harness.record import Record
 from harness.result import CellResult, ScenarioResult
 from harness.verdict import Verdict
 from tests.unit.world import MemoryDriver
@@ -183,8 +184,8 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch) -> Iterator[Bench]:
     # Enough to be sure that acknowledgements are counted.
-    monkeypatch.setattr(runner, "_BASELINE", 3)
-    monkeypatch.setattr(runner, "_SAMPLE_S", 0.01)
+    monkeypatch.setattr(traffic, "_BASELINE", 3)
+    monkeypatch.setattr(record, "_SAMPLE_S", 0.01)
     made = Bench(tmp_path)
     yield made
     for driver in made.drivers:
@@ -433,7 +434,7 @@ def test_a_cluster_that_is_not_steady(bench: Bench, when: str) -> None:
 
 def test_a_workload_that_never_works_proves_nothing(bench: Bench, monkeypatch) -> None:
     """The steps are not even begun."""
-    monkeypatch.setattr(runner, "_SETTLE_S", 0.05)
+    monkeypatch.setattr(traffic, "_SETTLE_S", 0.05)
     bench.prepare = lambda driver: driver.idle.add("workload")
     cell = bench.cell()
     assert cell.verdict is Verdict.ERROR
@@ -445,7 +446,7 @@ def test_a_workload_that_does_not_come_back_is_left_to_the_checkers(
     bench: Bench, monkeypatch
 ) -> None:
     """The run waits a while and goes on: an outage is a finding, no error of the run."""
-    monkeypatch.setattr(runner, "_RESUME_S", 0.05)
+    monkeypatch.setattr(traffic, "_RESUME_S", 0.05)
     bench.prepare = lambda driver: setattr(
         driver, "before_act", lambda *_: driver.idle.add("workload")
     )
@@ -483,7 +484,7 @@ def test_a_background_heal_that_fails_is_an_error(bench: Bench) -> None:
 
 def test_a_step_that_comes_too_late_is_an_error(bench: Bench, monkeypatch) -> None:
     """A schedule that was not kept was not tested."""
-    monkeypatch.setattr(runner._Repeat, "now_s", lambda _: 2.5)
+    monkeypatch.setattr(Record, "now_s", lambda _: 2.5)
     cell = bench.cell("  - sleep: 1ms\n    at: 1s\n")
     assert "steps[0].at: reached 1.5 s late; expected 1 s" in cell.note
 
@@ -656,6 +657,27 @@ def test_cells_of_a_matrix_have_folders_and_results_of_their_own(bench: Bench) -
     assert [len(driver.inside) for driver in bench.drivers] == [3, 2]
     for cell in result.cells:
         assert bench.history(cell.id).facts["cell"] == cell.id
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("nodes=3-sync=quorum", "nodes=3-sync=quorum"),
+        ("statement=SELECT pg_promote()", "statement=SELECT pg_promote()"),
+        ("run=SELECT 1/2", "run=SELECT 1_2-"),
+        ("../../x", "_.._x-"),
+        (".", "-"),
+        ("x=" + "a" * 300, "x=" + "a" * 78 + "-"),
+        ("x=\u00e9", "x=_-"),
+    ],
+)
+def test_a_cells_folder_stays_in_the_runs(cell: str, name: str) -> None:
+    """Whatever a matrix holds, its cells are folders, each of its own."""
+    found = runner.folder_name(cell)
+    assert found.startswith(name)
+    assert (found == cell) == (name == cell)
+    assert len(found.encode()) < 100
+    assert runner.folder_name(cell + "?") != found
 
 
 def test_cells_run_one_after_the_other_unless_told(bench: Bench) -> None:

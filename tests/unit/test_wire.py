@@ -148,12 +148,16 @@ def test_reach_timeout():
 def test_held_connection_tells_how_it_ended(linger, seen):
     """A process that dies closes its sockets, and its kernel says so."""
 
+    connected = threading.Event()
+
     def end(client: socket.socket) -> None:
+        connected.wait(1)  # a reset during the handshake would be a connection refused
         if linger:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     with server(end) as port:
         held = HeldConnection(ADDRESS, port, deadline_s=1)
+        connected.set()
         assert held.broken_within(1) == seen
         held.close()
 

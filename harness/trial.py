@@ -1,0 +1,335 @@
+"""One run of one cell, from the start of its cluster to its end. The loop is here."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from harness import conditions, drivers, journal, registry, targets
+from harness.clock import NS, Task, WallClock
+from harness.errors import AbortedError, DriverError, HarnessError, NotSteadyError
+from harness.history import NEMESIS, Json, merge_logs
+from harness.plan import Cell, Plan, PlannedStep
+from harness.protocols import Undo
+from harness.record import Record
+from harness.scenario import Cluster, Target
+from harness.traffic import Traffic
+from harness.units import format_duration
+
+
+@dataclass
+class Trial:
+    """A cluster from its start to its end, and what is done to it. Implements `World`.
+
+    Attributes:
+        history: where the merged history is, once there is one.
+    """
+
+    plan: Plan
+    cell: Cell
+    folder: Path
+    clock: WallClock
+    random: Random
+    tell: Callable[[float, str], None]
+    versions: dict[str, str] = field(default_factory=dict)
+    history: Path | None = None
+
+    def run(self, make_driver: drivers.Make, *, keep: bool) -> None:
+        """Run it; whatever happens, faults are undone and the history is merged.
+
+        Raises:
+            HarnessError: when the run proved nothing.
+        """
+        self.clock.sleep(0)  # after an abort nothing is begun
+        self._named: dict[str, Sequence[str]] = {}
+        self._before: str | None = None
+        self._hurried = 0
+        self._background: list[Task] = []
+        run_id = f"{Random().getrandbits(32):08x}"
+        failures: list[Exception] = []
+        with closing(journal.Journal(self.folder / "journal.jsonl")) as self._journal:
+            _make_room(self.folder, self._journal)
+            log = self.folder / "clients" / "nemesis.jsonl"
+            with closing(Record(log, self.clock, self.tell)) as self._record:
+                says = self._record.says
+                self.driver = make_driver(
+                    self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=says
+                )
+                try:
+                    with self._record.sampling_delay(), self._limited():
+                        self._act()
+                except Exception as error:  # noqa: BLE001 - raised below, after the undoing
+                    failures.append(error)
+                finally:
+                    failures += self._leave(keep=keep)
+        _raise_worst(failures)
+
+    # --- the run ---------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        record = self._record
+        record.says(f"starting {self._shape()}")
+        self.driver.up(self.cell.cluster)
+        self._record_facts()
+        logs = self.folder / "clients"
+        traffic = Traffic(self.driver, self.cell.workloads, logs, self.clock, self.random)
+        traffic.watch()
+        self._steady("before the first step")
+        self.versions.update(self.driver.versions())
+        traffic.begin(self._leader())
+        record.begin()
+        record.phase("steps")
+        for number, step in enumerate(self.cell.steps):
+            self._step(number, step)
+        self._join_background()
+        self._heal()
+        self._steady("after the last step")
+        traffic.resume()
+        record.phase("settled")
+        traffic.end(self._leader())
+        record.phase("end")
+
+    def _shape(self) -> str:
+        cluster = self.cell.cluster
+        return f"{cluster.nodes} nodes, {cluster.dcs}, {cluster.sync}, seed {self.plan.seed}"
+
+    def _record_facts(self) -> None:
+        nodes: Mapping[str, Json] = {
+            node.name: {"az": node.az, "address": node.address} for node in self.driver.nodes
+        }
+        self._record.note(
+            "run",
+            {
+                "scenario": self.plan.scenario.name,
+                "cell": self.cell.id,
+                "seed": self.plan.seed,
+                "cluster": self.cell.cluster.model_dump(mode="json"),
+                "nodes": nodes,
+                "workloads": [job.name for job in self.cell.workloads],
+            },
+        )
+
+    def _steady(self, when: str) -> None:
+        """Wait for the steady state.
+
+        Raises:
+            NotSteadyError: with what it lacks.
+        """
+        wanted = self.cell.steady
+        lacks: Sequence[str] = ()
+
+        def holds() -> bool:
+            nonlocal lacks
+            view = conditions.look(self.driver, self.clock)
+            lacks = conditions.steady(view, self.cell.cluster, wanted).lacks
+            if lacks:
+                self._hurry(view)
+            return not lacks
+
+        try:
+            self.clock.wait_for(holds, timeout_s=wanted.timeout, what="steady", every_s=0.2)
+        except AbortedError:
+            raise
+        except DriverError as error:
+            raise NotSteadyError(f"not steady {when}: {'; '.join(lacks) or error}") from None
+        self._record.phase("steady")
+
+    def _hurry(self, view: conditions.View) -> None:
+        """Start Patroni's next round now, at most once a second.
+
+        Only before the first step: after it, the cluster's own pace is what is measured.
+        """
+        if self._record.begun or self.clock.now_ns() - self._hurried < NS:
+            return
+        self._hurried = self.clock.now_ns()
+        conditions.hurry(self.driver, view, self.cell.cluster)
+
+    def _leader(self) -> str:
+        leader = self.driver.dcs(deadline_s=5).get("leader")
+        if leader is None:
+            raise NotSteadyError("no leader key in the DCS")
+        return leader
+
+    # --- steps -----------------------------------------------------------------------------
+
+    def _step(self, number: int, step: PlannedStep) -> None:
+        if step.at_s is not None:
+            self._wait_until(step.at_s, step.path)
+        if step.background:
+            work = partial(self._perform, f"{NEMESIS}/{number}", step)
+            self._background.append(self.clock.spawn(work, step.path))
+        else:
+            self._perform(NEMESIS, step)
+
+    def _wait_until(self, at_s: float, path: str) -> None:
+        late = self._record.now_s() - at_s
+        if late > 1:
+            raise DriverError(f"{path}.at: reached {late:.1f} s late; expected {at_s:g} s")
+        self.clock.sleep(-late)
+
+    def _perform(self, process: str, step: PlannedStep) -> None:
+        if step.verb.name in registry.faults():
+            self._before = conditions.look(self.driver, self.clock).leader
+        self._record.says(step.label)
+        argument: dict[str, Json] = {"as": step.name, "step": step.path}
+        self._record.event(process, "invoke", step.verb.name, argument)
+        try:
+            done = step.verb.perform(self)
+        except DriverError as error:
+            self._record.event(process, "info", step.verb.name, argument, error=str(error))
+            raise type(error)(f"{step.path}: {error}") from None
+        nodes = done.get("nodes")
+        names = [str(node) for node in nodes] if isinstance(nodes, Sequence) else []
+        if step.name is not None:
+            self._named[step.name] = names
+        self._record.event(process, "ok", step.verb.name, {**argument, **done})
+        self._record.says(f"{step.label}: done{' on ' + ', '.join(names) if names else ''}")
+
+    def _join_background(self) -> None:
+        for task in self._background:
+            task.join()
+        self._background.clear()
+
+    # --- protocols.World -------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.cell.cluster
+
+    def resolve(self, target: Target) -> Sequence[str]:
+        view = conditions.look(self.driver, self.clock)
+        return targets.resolve(target, self.driver, view, self._named, self.random)
+
+    def undo_later(self, undo: Undo) -> None:
+        self._journal.intend(undo)
+
+    def undone(self, undo: Undo) -> None:
+        self._journal.strike(undo)
+
+    def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
+        def heal() -> None:
+            self.clock.sleep(seconds)
+            still = self._journal.open  # a later step may have undone some of it
+            mine = [undo for undo in reversed(undos) if undo in still]
+            for undo in mine:
+                journal.undo(self.driver, undo)
+                self._journal.strike(undo)
+            if mine:
+                self._record.note("heal", {"nodes": _nodes(mine)})
+                self._record.says(f"healed: {mine[0].method} {', '.join(_nodes(mine))}")
+
+        self._background.append(self.clock.spawn(heal, "heal"))
+
+    def leader_before(self) -> str | None:
+        return self._before
+
+    # --- the way out -----------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """Undo what is still open, and record it.
+
+        Raises:
+            DriverError: when something could not be undone; the rest was.
+        """
+
+        def undone(undo: Undo) -> None:
+            self._record.note("heal", {"nodes": _nodes([undo])})
+
+        failures = journal.heal(self._journal, self.driver, self._record.says, undone=undone)
+        if failures:
+            raise DriverError(f"not undone: {'; '.join(failures)}")
+
+    def _leave(self, *, keep: bool) -> Sequence[Exception]:
+        """Undo, keep the logs, remove the cluster, merge the history: on every way out.
+
+        Returns:
+            What went wrong; none of it kept the rest from being done.
+        """
+        self._record.stop_minding()
+        self.clock.abort()  # whatever still waits in the background ends before the undoing
+        with self.clock.shielded():
+            failures = [*_failures(task.join for task in self._background)]
+            failures += _failures([self._heal])
+            for lost in _failures([partial(self.driver.logs, self.folder / "logs")]):
+                self._record.says(f"logs not kept: {lost}")  # no reason to doubt the run itself
+            failures += _failures([] if keep else [self.driver.down])
+        if failures:
+            self._record.says("left something behind? ./drill heal && ./drill reap")
+        failures += _failures([self._merge])
+        return [one for one in failures if not isinstance(one, AbortedError)]
+
+    def _merge(self) -> None:
+        target = self.folder / "history.jsonl"
+        merge_logs(self.folder / "clients", target)
+        self.history = target
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """End the run at its time limit.
+
+        Raises:
+            DriverError: at the limit.
+            AbortedError: for whatever the world refused after an abort.
+        """
+        over: list[bool] = []
+
+        def limit() -> None:
+            with suppress(AbortedError):
+                self.clock.sleep(self.plan.timeout_s)
+                over.append(True)
+                self.clock.abort()
+
+        self.clock.spawn(limit, "limit")
+        try:
+            yield
+        except DriverError as error:
+            if over:
+                limit_s = format_duration(self.plan.timeout_s)
+                raise DriverError(f"not over after {limit_s}: {error}") from None
+            if not isinstance(error, AbortedError):
+                self.clock.sleep(0)
+            raise
+
+
+def _make_room(folder: Path, open_journal: journal.Journal) -> None:
+    """Remove what an earlier run left in its folder: its events are none of this run's.
+
+    Raises:
+        DriverError: when its faults are not undone; its journal is the way to do it.
+    """
+    if open_journal.open:
+        raise DriverError(
+            f"{open_journal.path}: found faults of an earlier run that are not undone; expected "
+            f"none: ./drill heal && ./drill reap, then remove {folder} or choose another --out"
+        )
+    for name in ("clients", "logs"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / "history.jsonl").unlink(missing_ok=True)
+
+
+def _failures(parts: Iterable[Callable[[], object]]) -> Iterator[Exception]:
+    """Do all parts, whatever becomes of the others; yield what went wrong."""
+    for part in parts:
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001 - handed on
+            yield error
+
+
+def _raise_worst(failures: Sequence[Exception]) -> None:
+    """Raise a bug if there is one, else all sentences together as an error of the first's kind."""
+    bugs = [error for error in failures if not isinstance(error, HarnessError)]
+    if bugs:
+        raise bugs[0]
+    if failures:
+        kind = AbortedError if isinstance(failures[0], AbortedError) else DriverError
+        raise kind("; ".join(dict.fromkeys(str(error) for error in failures)))
+
+
+def _nodes(undos: Sequence[Undo]) -> list[str]:
+    names = (undo.arguments.get("node") or undo.arguments.get("source") for undo in undos)
+    return sorted({str(name) for name in names})
