@@ -147,7 +147,6 @@ def test_reach_timeout():
 @pytest.mark.parametrize(("linger", "seen"), [(False, "eof"), (True, "reset")])
 def test_held_connection_tells_how_it_ended(linger, seen):
     """A process that dies closes its sockets, and its kernel says so."""
-
     connected = threading.Event()
 
     def end(client: socket.socket) -> None:
