@@ -15,7 +15,7 @@ from zlib import crc32
 
 from harness.clock import Clock
 from harness.history import History, Json, Outcome
-from harness.scenario import Cluster, Target
+from harness.scenario import Cluster, Steady, Target
 from harness.verdict import Measurement, Statistic
 
 Process: TypeAlias = Literal["patroni", "postgres", "walreceiver", "all"]
@@ -344,6 +344,11 @@ class World(Protocol):
     @property
     def cluster(self) -> Cluster: ...
 
+    @property
+    def steady(self) -> Steady:
+        """Return what `healthy` means in this scenario."""
+        ...
+
     def resolve(self, target: Target) -> Sequence[str]:
         """Return the names of the machines that the target means now.
 
@@ -365,7 +370,7 @@ class World(Protocol):
         ...
 
     def leader_before(self) -> str | None:
-        """Return who led when the last fault was made."""
+        """Return who led when the last fault was made, or last before it if nobody did then."""
         ...
 
 

@@ -15,7 +15,7 @@ from harness.history import NEMESIS, Json, merge_logs
 from harness.plan import Cell, Plan, PlannedStep
 from harness.protocols import Undo
 from harness.record import Record
-from harness.scenario import Cluster, Target
+from harness.scenario import Cluster, Steady, Target
 from harness.traffic import Traffic
 from harness.units import format_duration
 
@@ -172,7 +172,8 @@ class Trial:
 
     def _perform(self, process: str, step: PlannedStep) -> None:
         if step.verb.name in registry.faults():
-            self._before = conditions.look(self.driver, self.clock).leader
+            # In an election nobody leads; whoever led before it is still the one to compare with.
+            self._before = conditions.look(self.driver, self.clock).leader or self._before
         self._record.says(step.label)
         argument: dict[str, Json] = {"as": step.name, "step": step.path}
         self._record.event(process, "invoke", step.verb.name, argument)
@@ -198,6 +199,10 @@ class Trial:
     @property
     def cluster(self) -> Cluster:
         return self.cell.cluster
+
+    @property
+    def steady(self) -> Steady:
+        return self.cell.steady
 
     def resolve(self, target: Target) -> Sequence[str]:
         view = conditions.look(self.driver, self.clock)

@@ -10,7 +10,7 @@ from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import World
 from harness.registry import register
-from harness.scenario import Duration, Model, Steady
+from harness.scenario import Duration, Model
 
 Condition = Literal["new-leader", "new-primary", "healthy", "streaming", "dcs-quorum"]
 
@@ -80,7 +80,7 @@ class Wait(Model):
         cluster = world.cluster
         if self.until == "streaming":
             cluster = cluster.model_copy(update={"sync": "async"})
-        return conditions.steady(view, cluster, Steady())
+        return conditions.steady(view, cluster, world.steady)
 
 
 def _read_only(world: World, node: str | None) -> conditions.Wish:

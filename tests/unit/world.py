@@ -19,7 +19,7 @@ from harness.clock import NS, Clock, Task
 from harness.errors import DriverError
 from harness.history import Event, EventType, Json, Log
 from harness.protocols import Job, Link, Node, Process, Reply, Signal, Undo
-from harness.scenario import Cluster, Target
+from harness.scenario import Cluster, Steady, Target
 from tests.unit.virtual_stage import VirtualClock
 
 PROGRAMS: tuple[Process, ...] = ("patroni", "postgres", "walreceiver")
@@ -432,6 +432,7 @@ class MemoryWorld:
         self.driver = MemoryDriver(self.clock)
         self.random = Random(7)
         self.cluster = cluster or Cluster()
+        self.steady = Steady()
         self.driver.up(self.cluster)
         self.before: str | None = None
         self.named: dict[str, Sequence[str]] = {}

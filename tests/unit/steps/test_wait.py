@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import AbortedError, DriverError
-from harness.scenario import Cluster
+from harness.scenario import Cluster, ReplicaState, Steady
 from harness.steps.wait import Wait
 from tests.unit.world import MemoryWorld
 
@@ -72,6 +72,14 @@ def test_a_wait_that_times_out_says_all_that_is_lacking() -> None:
         "pg-3 is 50000000 bytes",
     ):
         assert part in str(raised.value)
+
+
+def test_healthy_is_what_the_scenario_calls_steady() -> None:
+    """Where one streaming replica is enough, a lost one is not waited for."""
+    world = MemoryWorld()
+    world.inside("pg-2").powered = False
+    world.steady = Steady(replicas=ReplicaState(streaming=1))
+    wait("healthy", "5s").perform(world)
 
 
 def test_streaming_asks_for_no_synchronous_state() -> None:
