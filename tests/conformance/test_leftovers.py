@@ -144,8 +144,8 @@ def faults_of(folder: Path) -> list[str]:
         found += [
             f"{words} on {node}" for _, words, state in driver._processes(node) if "T" in state
         ]
-        pid = driver._pid(node)
-        rules = driver._nemesis(f"nsenter -t {pid} -n iptables -w -S") if pid else ""
+        pid = driver._containers.pid(node)
+        rules = driver._containers.nemesis(f"nsenter -t {pid} -n iptables -w -S") if pid else ""
         found += [line for line in rules.splitlines() if "DROP" in line or "REJECT" in line]
     driver.detach()
     return found

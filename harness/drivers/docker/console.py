@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from dataclasses import asdict
 from socket import SocketIO
 
 from harness.errors import DriverError
 from harness.history import Json
+from harness.protocols import Job
 
 # How much longer than a call's own deadline its answer may take before the client is given up.
 _GRACE_S = 10.0
@@ -127,3 +129,36 @@ class Console:
             future.set_exception(DriverError(f"client {self._name}: {message['error']}"))
         else:
             future.set_result(message.get("ok"))
+
+
+class DockerClient:
+    """`protocols.Client` over the console of a client container."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def prepare(self, through: str) -> None:
+        self._console.call("prepare", through=through, deadline_s=30)
+
+    def start(self, job: Job) -> None:
+        self._console.call("start", job=asdict(job))
+
+    def stop(self, name: str) -> None:
+        self._console.call("stop", name=name, deadline_s=60)
+
+    def final_read(self, job: Job) -> None:
+        self._console.call("final_read", job=asdict(job), deadline_s=60)
+
+
+class Held:
+    """`protocols.Silence` over a connection that a client container holds."""
+
+    def __init__(self, console: Console, handle: Json) -> None:
+        self._console = console
+        self._handle = handle
+
+    def broken_within(self, seconds: float) -> str | None:
+        seen = self._console.call(
+            "held", handle=self._handle, seconds=seconds, deadline_s=seconds + 5
+        )
+        return None if seen is None else str(seen)

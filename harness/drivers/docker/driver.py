@@ -1,55 +1,37 @@
 """The docker driver: one internal network a cluster, a container a machine."""
 
-import io
 import ipaddress
-import os
-import secrets
-import tarfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
 from socket import SocketIO
 from typing import ClassVar
 
-# Before the first import of testcontainers: its own reaper cannot be pulled; ours takes its place.
-os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
-
-from docker.errors import APIError, DockerException, NotFound
-from docker.models.containers import Container
-from docker.types import EndpointConfig, IPAMConfig, IPAMPool
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.network import Network
-
 from harness import reaper
 from harness.clock import Clock
 from harness.drivers.docker import images, packets, subnet
-from harness.drivers.docker.console import Console
-from harness.drivers.docker.engine import connect, containers_of, obeying, remove_run
+from harness.drivers.docker.console import Console, DockerClient, Held
+from harness.drivers.docker.containers import LABEL_AZ, NEMESIS, Containers
+from harness.drivers.docker.engine import connect, obeying
 from harness.drivers.docker.machines import (
     GATE,
     PREFIX,
     REGION,
-    SECRETS,
     SUPERUSER_SECRET,
     Machine,
     client,
-    hosts,
     machines,
-    package_root,
 )
 from harness.drivers.docker.stack import Stack
 from harness.errors import DriverError
 from harness.history import Json
-from harness.protocols import Job, Link, Node, Process, Reply, Signal, Silence
+from harness.protocols import Link, Node, Process, Reply, Signal, Silence
 from harness.scenario import Cluster
 
-_SPILO_UID = 5432
-_CLIENT_UID = 7000
 _SERVICE_PORT = {"node": 5432, "dcs": 2379, "elb": 5432}
-_NEMESIS = "nemesis"
 
 
 class DockerDriver:
@@ -76,19 +58,19 @@ class DockerDriver:
             keep: the cluster outlives this process.
         """
         self.run = run
-        self._folder = folder
         self._clock = clock
         self._stack = stack or Stack()
         self._random = random or Random(run)
         self._says = says
-        self._labels = reaper.labels(run, folder / "journal.jsonl", kept=keep)
         self._docker = connect()
         self._machines: dict[str, Machine] = {}
-        self._containers: dict[str, Container] = {}
+        labels = reaper.labels(run, folder / "journal.jsonl", kept=keep)
+        self._containers = Containers(self._docker, run, labels, folder)
         self._consoles: dict[str, Console] = {}
         self._cuts: dict[str, list[Link]] = {}
+        # A `for:` that ends in the background may meet the cut of a step.
+        self._filtering = threading.Lock()
         self._images: Mapping[str, str] = {}
-        self._network = ""
         self._cluster = Cluster()
         self._subnet = ipaddress.IPv4Network("198.18.0.0/24")
 
@@ -98,15 +80,13 @@ class DockerDriver:
         self._images = images.ensure(self._docker, self._says)
         self._cluster = cluster
         # In this order: whoever lowers the shield looks for networks, not for intentions.
-        self._make_network()
+        self._subnet = self._containers.make_network(self._random)
         subnet.shield(up=True)
         planned = machines(cluster, self._stack, self._subnet)
         self._machines = {machine.name: machine for machine in planned}
-        self._start_nemesis(self._images[_NEMESIS])
+        self._containers.make_nemesis(self._images[NEMESIS])
         # The DCS and its first client before the nodes: a Patroni that finds no DCS sleeps 5 s.
-        self._together(
-            partial(self._create, machine, self._images[machine.image]) for machine in planned
-        )
+        self._together(partial(self._make, machine) for machine in planned)
         self._console(REGION)
         self._clock.wait_for(
             self._dcs_answers, timeout_s=60, what="a quorum of the DCS", every_s=0.1
@@ -118,8 +98,7 @@ class DockerDriver:
     def down(self) -> None:
         try:
             self._hang_up()
-            remove_run(self._docker, self.run)
-            self._containers.clear()
+            self._containers.remove()
         finally:
             self._docker.close()
 
@@ -144,125 +123,11 @@ class DockerDriver:
         if errors:
             raise DriverError("; ".join(errors))
 
-    def _make_network(self) -> None:
-        with obeying("the list of networks"):
-            taken = [
-                config.get("Subnet", "")
-                for network in self._docker.api.networks()
-                for config in (network.get("IPAM", {}).get("Config") or ())
-            ]
-        for candidate in subnet.candidates(self._random, taken)[:20]:
-            pool = IPAMPool(subnet=str(candidate))
-            network = Network(
-                docker_network_kw={
-                    "driver": "bridge",
-                    # No way out: a packet of a test never leaves this machine.
-                    "internal": True,
-                    "ipam": IPAMConfig(pool_configs=[pool]),
-                    "labels": self._labels,
-                }
-            )
-            network.name = f"drill-{self.run}"
-            try:
-                network.create()
-                network._docker.client.close()  # noqa: SLF001 - it offers no other way
-            except APIError as error:
-                if "overlap" in str(error).lower():
-                    continue
-                raise DriverError(f"network {network.name}: {error.explanation}") from None
-            except OSError as error:  # what its HTTP client raises when the engine is gone
-                raise DriverError(f"network {network.name}: {error}") from None
-            self._network, self._subnet = network.name, candidate
-            return
-        raise DriverError(f"no free /24 in {subnet.RANGE}; expected one of 512")
-
-    def _create(self, machine: Machine, image: str) -> None:
-        """Create and start one machine's container."""
-        endpoint = EndpointConfig(self._docker.api.api_version, ipv4_address=machine.address)
-        container = DockerContainer(image).with_kwargs(
-            hostname=machine.name,
-            labels={**self._labels, reaper.LABEL_MACHINE: machine.name, "drill.az": machine.az},
-            network=self._network,
-            networking_config={self._network: endpoint},
-            extra_hosts=dict(hosts(list(self._machines.values()))),
-            # An unknown name must fail on this machine, and at once (traps 1).
-            dns=["127.0.0.1"],
-            dns_opt=["timeout:1", "attempts:1"],
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            shm_size="256m",
-            # A connection tried into a cut link must not wait a minute after the mend: measured
-            # 0.7 s with this, 52 s without, for a replica to stream again.
-            sysctls={"net.ipv4.tcp_syn_retries": "2"},
-        )
-        container.tmpfs.update(machine.tmpfs)
-        if machine.command:
-            container.with_command(list(machine.command))
-        for name, value in machine.environment.items():
-            container.with_env(name, value)
-        for source, target, mode in self._mounts(machine):
-            container.with_volume_mapping(source, target, mode)
-        self._containers[machine.name] = self._start_new(container, machine.name)
-
-    def _mounts(self, machine: Machine) -> Iterator[tuple[str, str, str]]:
-        """Yield (source, target, mode) of what a machine sees besides its image."""
-        if machine.kind == "node":
-            yield self._volume("secrets-spilo"), SECRETS, "ro"
-        if machine.data:
-            yield self._volume(f"{machine.name}-data"), machine.data, "rw"
-        if machine.kind == "client":
-            logs = self._folder / "clients"
-            logs.mkdir(parents=True, exist_ok=True)
-            logs.chmod(0o777)  # the client's own user writes, whoever runs the harness reads
-            yield self._volume("secrets-client"), SECRETS, "ro"
-            yield str(package_root()), "/srv/harness", "ro"
-            yield str(logs.resolve()), "/srv/log", "rw"
-
-    def _start_new(self, container: DockerContainer, name: str) -> Container:
-        """Start a container and return it as one of our own client, which outlives theirs."""
-        try:
-            container.with_name(f"drill-{self.run}-{name}").start()
-            return self._docker.containers.get(container.get_container_id())
-        except (DockerException, OSError) as error:
-            raise DriverError(f"{name}: not started: {error}") from None
-        finally:
-            container.get_docker_client().client.close()
-
-    def _volume(self, name: str) -> str:
-        full = f"drill-{self.run}-{name}"
-        # Named here, so that it carries our labels; Docker returns the one that exists.
-        with obeying(f"volume {full}"):
-            self._docker.volumes.create(full, labels=self._labels)
-        return full
-
-    def _start_nemesis(self, image: str) -> None:
-        """Start the container that makes the faults, and hand out the secrets."""
-        container = DockerContainer(image).with_kwargs(
-            labels={**self._labels, reaper.LABEL_MACHINE: _NEMESIS},
-            network_mode="none",
-            # Sees every process of the host, to signal them and to enter their networks.
-            pid_mode="host",
-            # setns needs SYS_ADMIN, /proc/<pid>/ns needs SYS_PTRACE, iptables needs NET_ADMIN.
-            # Not `privileged`: a host that lacks one capability cannot grant them all.
-            cap_add=["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "KILL"],
-        )
-        container.volumes = {
-            self._volume("secrets-spilo"): {"bind": "/secrets/spilo", "mode": "rw"},
-            self._volume("secrets-client"): {"bind": "/secrets/client", "mode": "rw"},
-        }
-        started = self._start_new(container, _NEMESIS)
-        self._containers[_NEMESIS] = started
-        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "standby")}
-        for folder, uid, names in (
-            ("spilo", _SPILO_UID, ("superuser", "standby")),
-            ("client", _CLIENT_UID, ("superuser",)),
-        ):
-            with obeying("handing out the secrets"):
-                archive = _tar({n: passwords[n] for n in names}, uid)
-                started.put_archive(f"/secrets/{folder}", archive)
+    def _make(self, machine: Machine) -> None:
+        self._containers.make(machine, self._images[machine.image], self._machines.values())
 
     def _open_gate(self, name: str) -> None:
-        self._exec(name, ["touch", GATE])
+        self._containers.exec(name, ["touch", GATE])
 
     def _dcs_answers(self) -> bool:
         try:
@@ -299,12 +164,14 @@ class DockerDriver:
                 found["patroni"] = str(version.get("version"))
             if isinstance(number := body.get("server_version"), int):
                 found["postgres"] = f"{number // 10000}.{number % 10000}"
-        first = self._exec(self.dcs_members[0].name, ["etcd", "--version"]).splitlines()[0]
+        first = self._containers.exec(self.dcs_members[0].name, ["etcd", "--version"]).splitlines()[
+            0
+        ]
         return {**found, "dcs": first.replace("etcd Version:", "etcd").strip()}
 
     # --- clients and reading ---------------------------------------------------------------
 
-    def client(self, vantage: str) -> "DockerClient":
+    def client(self, vantage: str) -> DockerClient:
         return DockerClient(self._console(vantage))
 
     def _console(self, vantage: str) -> Console:
@@ -312,7 +179,7 @@ class DockerDriver:
             machine = client(vantage, self._cluster, self._subnet)
             if machine.name not in self._containers:
                 self._machines[machine.name] = machine
-                self._create(machine, self._images[machine.image])
+                self._make(machine)
             self._consoles[vantage] = self._attach(machine, vantage)
         return self._consoles[vantage]
 
@@ -320,7 +187,7 @@ class DockerDriver:
         api = self._docker.api
         command = ["/opt/client/bin/python", "-m", "harness.client"]
         with obeying(f"client {vantage}"):
-            made = api.exec_create(self._id(machine.name), command, stdin=True)
+            made = api.exec_create(str(self._containers[machine.name].id), command, stdin=True)
             stream = api.exec_start(made["Id"], socket=True)
         assert isinstance(stream, SocketIO)  # what a local engine gives
         console = Console(stream, vantage)
@@ -368,16 +235,12 @@ class DockerDriver:
         console = self._console(REGION)
         handle = console.call("hold", node=node, port=8008, deadline_s=5)
         try:
-            yield _Held(console, handle)
+            yield Held(console, handle)
         finally:
             console.call("release", handle=handle)
 
     def logs(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, container in self._containers.items():
-            # One that is gone has no log; that must not cost the others theirs.
-            with suppress(DriverError), obeying(f"log of {name}"):
-                (folder / f"{name}.log").write_bytes(container.logs(timestamps=True))
+        self._containers.logs(folder)
 
     # --- acting ----------------------------------------------------------------------------
 
@@ -386,42 +249,28 @@ class DockerDriver:
 
     def _processes(self, node: str) -> Sequence[tuple[int, str, str]]:
         """Return (pid on the host, command line, state) of all that runs on a machine."""
-        first = self._pid(node)
+        first = self._containers.pid(node)
         if first is None:
             return []
-        table = self._nemesis("ps -eo pid=,pidns=,stat=,args= --no-headers")
+        table = self._containers.nemesis("ps -eo pid=,pidns=,stat=,args= --no-headers")
         rows = [line.split(None, 3) for line in table.splitlines()]
         space = next((row[1] for row in rows if int(row[0]) == first), None)
         return [(int(r[0]), r[3], r[2]) for r in rows if r[1] == space and not r[2].startswith("Z")]
 
-    def _pid(self, name: str) -> int | None:
-        """Return the host's process id of a container's first process, None when it is down."""
-        with obeying(name):
-            try:
-                state = self._docker.api.inspect_container(self._id(name))["State"]
-            except NotFound:
-                return None
-        return int(state["Pid"]) or None
-
-    def _container(self, name: str) -> Container:
-        if name not in self._containers:
-            raise DriverError(f"no machine {name!r}; expected one of {', '.join(self._containers)}")
-        return self._containers[name]
-
-    def _id(self, name: str) -> str:
-        return str(self._container(name).id)
-
     def power_off(self, node: str) -> None:
         self._filter(node, dark=True)
         with obeying(f"power off {node}"):
-            self._container(node).kill("SIGKILL")
+            self._containers[node].kill("SIGKILL")
         self._clock.wait_for(
-            lambda: self._pid(node) is None, timeout_s=10, what=f"the end of {node}", every_s=0.05
+            lambda: self._containers.pid(node) is None,
+            timeout_s=10,
+            what=f"the end of {node}",
+            every_s=0.05,
         )
 
     def start(self, node: str) -> None:
         with obeying(f"start {node}"):
-            self._container(node).start()
+            self._containers[node].start()
         # Rules die with the machine (traps 4); it waits at its gate until they are back.
         if self._cuts.get(node):
             self._filter(node)
@@ -431,14 +280,14 @@ class DockerDriver:
     def kill(self, node: str, process: Process, signal: Signal) -> None:
         if process == "all":
             with obeying(f"kill {node}"):
-                self._container(node).kill(f"SIG{signal}")
+                self._containers[node].kill(f"SIG{signal}")
             return
         self._signal(node, process, signal)
 
     def freeze(self, node: str, process: Process) -> None:
         if process == "all":
             with obeying(f"freeze {node}"):
-                self._container(node).pause()
+                self._containers[node].pause()
             return
         self._signal(node, process, "STOP")
         self._clock.wait_for(
@@ -448,9 +297,9 @@ class DockerDriver:
     def thaw(self, node: str, process: Process) -> None:
         if process == "all":
             with obeying(f"thaw {node}"):
-                self._container(node).reload()
-                if self._container(node).status == "paused":
-                    self._container(node).unpause()
+                self._containers[node].reload()
+                if self._containers[node].status == "paused":
+                    self._containers[node].unpause()
             return
         if any(_is(process, words) for _, words, _ in self._processes(node)):
             self._signal(node, process, "CONT")
@@ -464,53 +313,41 @@ class DockerDriver:
         if not pids:
             raise DriverError(f"{signal} {process} on {node}: no such process")
         # A process may end by itself between the look and the signal.
-        self._nemesis(f"kill -{signal} {pids} 2>/dev/null || true")
+        self._containers.nemesis(f"kill -{signal} {pids} 2>/dev/null || true")
 
     def cut(self, link: Link) -> None:
-        self._cuts.setdefault(link.source, []).append(link)
-        self._filter(link.source)
-
-    def mend(self, link: Link) -> None:
-        wanted = self._cuts.get(link.source, [])
-        self._cuts[link.source] = [one for one in wanted if one != link]
-        if self._pid(link.source) is not None:
+        with self._filtering:
+            self._cuts.setdefault(link.source, []).append(link)
             self._filter(link.source)
 
+    def mend(self, link: Link) -> None:
+        with self._filtering:
+            wanted = self._cuts.get(link.source, [])
+            self._cuts[link.source] = [one for one in wanted if one != link]
+            if self._containers.pid(link.source) is not None:
+                self._filter(link.source)
+
     def is_cut(self, link: Link) -> bool:
-        pid = self._pid(link.source)
+        pid = self._containers.pid(link.source)
         if pid is None:
             raise DriverError(f"{link.source} is down; nothing can be tried from it")
         where = self._machines[link.destination]
         port = link.port or _SERVICE_PORT[where.kind]
         attempt = f"timeout 1.5 bash -c '</dev/tcp/{where.address}/{port}'"
-        answer = self._nemesis(
+        answer = self._containers.nemesis(
             f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut"
         )
         return answer.strip() == "cut"
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
         """Put the wanted packet rules of one machine in place, all at once."""
-        pid = self._pid(name)
+        pid = self._containers.pid(name)
         if pid is None:
             raise DriverError(f"{name} is down; its packets cannot be filtered")
         addresses = {machine.name: machine.address for machine in self._machines.values()}
         script = packets.rules(self._cuts.get(name, []), addresses, dark=dark)
         inside = f"{packets.RESTORE} <<'RULES'\n{script}RULES\n{packets.HOOK}"
-        self._nemesis(f"nsenter -t {pid} -n bash -ec {_quoted(inside)}")
-
-    def _nemesis(self, script: str) -> str:
-        return self._exec(_NEMESIS, ["bash", "-c", script])
-
-    def _exec(self, name: str, command: Sequence[str]) -> str:
-        with obeying(name):
-            code, output = self._container(name).exec_run(list(command))
-        assert isinstance(output, bytes | None)  # neither streamed nor split
-        text = (output or b"").decode(errors="replace")
-        if code:
-            raise DriverError(
-                f"{name}: {' '.join(command)[:80]}: exit {code}: {text.strip()[-300:]}"
-            )
-        return str(text)
+        self._containers.nemesis(f"nsenter -t {pid} -n bash -ec {_quoted(inside)}")
 
     # --- after the death of whoever made it ------------------------------------------------
 
@@ -518,46 +355,13 @@ class DockerDriver:
     def attach(cls, run: str, folder: Path, clock: Clock) -> "DockerDriver":
         """Return a driver for a run that another process made, good for undoing its faults."""
         driver = cls(run, folder, clock)
-        for name, container in containers_of(driver._docker, run).items():
-            driver._containers[name] = container
+        for name, container in driver._containers.adopt().items():
             networks = container.attrs["NetworkSettings"]["Networks"].values()
             where = next((n.get("IPAMConfig") or {} for n in networks), {}).get("IPv4Address", "")
             kind = {"pg": "node", "etcd": "dcs"}.get(name.split("-")[0], name.split("-")[-1])
-            driver._machines[name] = Machine(
-                name, kind, "", container.labels.get("drill.az", ""), where
-            )
+            az = container.labels.get(LABEL_AZ, "")
+            driver._machines[name] = Machine(name, kind, "", az, where)
         return driver
-
-
-class DockerClient:
-    """`protocols.Client` over the console of a client container."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def prepare(self, through: str) -> None:
-        self._console.call("prepare", through=through, deadline_s=30)
-
-    def start(self, job: Job) -> None:
-        self._console.call("start", job=asdict(job))
-
-    def stop(self, name: str) -> None:
-        self._console.call("stop", name=name, deadline_s=60)
-
-    def final_read(self, job: Job) -> None:
-        self._console.call("final_read", job=asdict(job), deadline_s=60)
-
-
-class _Held:
-    def __init__(self, console: Console, handle: Json) -> None:
-        self._console = console
-        self._handle = handle
-
-    def broken_within(self, seconds: float) -> str | None:
-        seen = self._console.call(
-            "held", handle=self._handle, seconds=seconds, deadline_s=seconds + 5
-        )
-        return None if seen is None else str(seen)
 
 
 def _is(process: Process, words: str) -> bool:
@@ -569,17 +373,6 @@ def _is(process: Process, words: str) -> bool:
     if process == "postgres":
         return words.startswith("postgres:") or "/bin/postgres " in words
     return True
-
-
-def _tar(files: Mapping[str, str], uid: int) -> bytes:
-    """Return an archive of files that only this user may read."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode, info.uid, info.gid = len(text), 0o400, uid, uid
-            archive.addfile(info, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 def _quoted(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,6 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
-    stop_timeout_s: int = 10
 
 
 def machines(cluster: Cluster, stack: Stack, subnet: ipaddress.IPv4Network) -> Sequence[Machine]:
@@ -131,8 +130,6 @@ def _node(
         # The gate must vanish with a restart, so that cuts are in place before Patroni runs.
         tmpfs={"/run/spilo": "uid=5432,gid=5432,mode=0755,size=16m"},
         data="/home/postgres/pgdata",
-        # PostgreSQL may wait for its archiver; Docker's 10 s would turn that into a SIGKILL.
-        stop_timeout_s=60,
     )
 
 
@@ -164,7 +161,7 @@ def overlay(cluster: Cluster) -> Mapping[str, Json]:
 _ALWAYS = ("ttl", "loop_wait", "retry_timeout", "maximum_lag_on_failover")
 
 
-def hosts(all_machines: Sequence[Machine]) -> Mapping[str, str]:
+def hosts(all_machines: Iterable[Machine]) -> Mapping[str, str]:
     """Return name → address for /etc/hosts: Docker's DNS forgets a stopped machine (traps 1)."""
     return {machine.name: machine.address for machine in all_machines}
 

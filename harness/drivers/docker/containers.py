@@ -1,0 +1,225 @@
+"""What one run has in the Docker engine: its network, its volumes, its containers."""
+
+import io
+import ipaddress
+import os
+import secrets
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+# Before the first import of testcontainers: its own reaper cannot be pulled; ours takes its place.
+os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+
+from docker import DockerClient as Engine
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+
+from harness import reaper
+from harness.drivers.docker import subnet
+from harness.drivers.docker.engine import containers_of, obeying, remove_run
+from harness.drivers.docker.machines import SECRETS, Machine, hosts, package_root
+from harness.errors import DriverError
+
+LABEL_AZ = "drill.az"
+NEMESIS = "nemesis"
+_SPILO_UID = 5432
+_CLIENT_UID = 7000
+
+
+class Containers:
+    """Makes and names the objects of one run. Which machine is what, is not known here."""
+
+    def __init__(self, engine: Engine, run: str, labels: Mapping[str, str], folder: Path) -> None:
+        """Start with nothing; `folder` is where the clients of the run write their logs."""
+        self._docker = engine
+        self._run = run
+        self._labels = dict(labels)
+        self._folder = folder
+        self._network = ""
+        self._made: dict[str, Container] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._made
+
+    def __getitem__(self, name: str) -> Container:
+        if name not in self._made:
+            raise DriverError(f"no machine {name!r}; expected one of {', '.join(self._made)}")
+        return self._made[name]
+
+    def make_network(self, random: Random) -> ipaddress.IPv4Network:
+        """Make the run's own network; return its /24."""
+        with obeying("the list of networks"):
+            taken = [
+                config.get("Subnet", "")
+                for network in self._docker.api.networks()
+                for config in (network.get("IPAM", {}).get("Config") or ())
+            ]
+        for candidate in subnet.candidates(random, taken)[:20]:
+            pool = IPAMPool(subnet=str(candidate))
+            network = Network(
+                docker_network_kw={
+                    "driver": "bridge",
+                    # No way out: a packet of a test never leaves this machine.
+                    "internal": True,
+                    "ipam": IPAMConfig(pool_configs=[pool]),
+                    "labels": self._labels,
+                }
+            )
+            network.name = f"drill-{self._run}"
+            try:
+                network.create()
+                network._docker.client.close()  # noqa: SLF001 - it offers no other way
+            except APIError as error:
+                if "overlap" in str(error).lower():
+                    continue
+                raise DriverError(f"network {network.name}: {error.explanation}") from None
+            except OSError as error:  # what its HTTP client raises when the engine is gone
+                raise DriverError(f"network {network.name}: {error}") from None
+            self._network = network.name
+            return candidate
+        raise DriverError(f"no free /24 in {subnet.RANGE}; expected one of 512")
+
+    def make(self, machine: Machine, image: str, known: Iterable[Machine]) -> None:
+        """Create and start one machine's container; it can name the machines it is to know."""
+        endpoint = EndpointConfig(self._docker.api.api_version, ipv4_address=machine.address)
+        container = DockerContainer(image).with_kwargs(
+            hostname=machine.name,
+            labels={**self._labels, reaper.LABEL_MACHINE: machine.name, LABEL_AZ: machine.az},
+            network=self._network,
+            networking_config={self._network: endpoint},
+            extra_hosts=dict(hosts(known)),
+            # An unknown name must fail on this machine, and at once (traps 1).
+            dns=["127.0.0.1"],
+            dns_opt=["timeout:1", "attempts:1"],
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            shm_size="256m",
+            # A connection tried into a cut link must not wait a minute after the mend: measured
+            # 0.7 s with this, 52 s without, for a replica to stream again.
+            sysctls={"net.ipv4.tcp_syn_retries": "2"},
+        )
+        container.tmpfs.update(machine.tmpfs)
+        if machine.command:
+            container.with_command(list(machine.command))
+        for name, value in machine.environment.items():
+            container.with_env(name, value)
+        for source, target, mode in self._mounts(machine):
+            container.with_volume_mapping(source, target, mode)
+        self._made[machine.name] = self._start_new(container, machine.name)
+
+    def make_nemesis(self, image: str) -> None:
+        """Start the container that makes the faults, and hand out the secrets."""
+        container = DockerContainer(image).with_kwargs(
+            labels={**self._labels, reaper.LABEL_MACHINE: NEMESIS},
+            network_mode="none",
+            # Sees every process of the host, to signal them and to enter their networks.
+            pid_mode="host",
+            # setns needs SYS_ADMIN, /proc/<pid>/ns needs SYS_PTRACE, iptables needs NET_ADMIN.
+            # Not `privileged`: a host that lacks one capability cannot grant them all.
+            cap_add=["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "KILL"],
+        )
+        container.volumes = {
+            self._volume("secrets-spilo"): {"bind": "/secrets/spilo", "mode": "rw"},
+            self._volume("secrets-client"): {"bind": "/secrets/client", "mode": "rw"},
+        }
+        started = self._start_new(container, NEMESIS)
+        self._made[NEMESIS] = started
+        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "standby")}
+        for folder, uid, names in (
+            ("spilo", _SPILO_UID, ("superuser", "standby")),
+            ("client", _CLIENT_UID, ("superuser",)),
+        ):
+            with obeying("handing out the secrets"):
+                archive = _tar({n: passwords[n] for n in names}, uid)
+                started.put_archive(f"/secrets/{folder}", archive)
+
+    def adopt(self) -> Mapping[str, Container]:
+        """Take over the containers that another process made for this run."""
+        self._made.update(containers_of(self._docker, self._run))
+        return self._made
+
+    def remove(self) -> None:
+        """Remove all that belongs to the run, whoever made it."""
+        remove_run(self._docker, self._run)
+        self._made.clear()
+
+    def logs(self, folder: Path) -> None:
+        """Save each container's log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, container in self._made.items():
+            # One that is gone has no log; that must not cost the others theirs.
+            with suppress(DriverError), obeying(f"log of {name}"):
+                (folder / f"{name}.log").write_bytes(container.logs(timestamps=True))
+
+    def pid(self, name: str) -> int | None:
+        """Return the host's process id of a container's first process, None when it is down."""
+        with obeying(name):
+            try:
+                state = self._docker.api.inspect_container(str(self[name].id))["State"]
+            except NotFound:
+                return None
+        return int(state["Pid"]) or None
+
+    def nemesis(self, script: str) -> str:
+        """Run a script where every process and network of the run can be reached."""
+        return self.exec(NEMESIS, ["bash", "-c", script])
+
+    def exec(self, name: str, command: Sequence[str]) -> str:
+        """Run a command in a container; return what it printed, or raise DriverError."""
+        with obeying(name):
+            code, output = self[name].exec_run(list(command))
+        assert isinstance(output, bytes | None)  # neither streamed nor split
+        text = (output or b"").decode(errors="replace")
+        if code:
+            raise DriverError(
+                f"{name}: {' '.join(command)[:80]}: exit {code}: {text.strip()[-300:]}"
+            )
+        return str(text)
+
+    def _start_new(self, container: DockerContainer, name: str) -> Container:
+        """Start a container and return it as one of our own client, which outlives theirs."""
+        try:
+            container.with_name(f"drill-{self._run}-{name}").start()
+            return self._docker.containers.get(container.get_container_id())
+        except (DockerException, OSError) as error:
+            raise DriverError(f"{name}: not started: {error}") from None
+        finally:
+            container.get_docker_client().client.close()
+
+    def _volume(self, name: str) -> str:
+        full = f"drill-{self._run}-{name}"
+        # Named here, so that it carries our labels; Docker returns the one that exists.
+        with obeying(f"volume {full}"):
+            self._docker.volumes.create(full, labels=self._labels)
+        return full
+
+    def _mounts(self, machine: Machine) -> Iterator[tuple[str, str, str]]:
+        """Yield (source, target, mode) of what a machine sees besides its image."""
+        if machine.kind == "node":
+            yield self._volume("secrets-spilo"), SECRETS, "ro"
+        if machine.data:
+            yield self._volume(f"{machine.name}-data"), machine.data, "rw"
+        if machine.kind == "client":
+            logs = self._folder / "clients"
+            logs.mkdir(parents=True, exist_ok=True)
+            logs.chmod(0o777)  # the client's own user writes, whoever runs the harness reads
+            yield self._volume("secrets-client"), SECRETS, "ro"
+            yield str(package_root()), "/srv/harness", "ro"
+            yield str(logs.resolve()), "/srv/log", "rw"
+
+
+def _tar(files: Mapping[str, str], uid: int) -> bytes:
+    """Return an archive of files that only this user may read."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.uid, info.gid = len(text), 0o400, uid, uid
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
