@@ -11,10 +11,11 @@ from pathlib import Path
 
 from harness.cells import unused_variables
 from harness.document import read
+from harness.drafting.cell import draft
+from harness.drafting.written_step import MODIFIERS, read_step
 from harness.errors import Mistake, ScenarioError
 from harness.history import Json
 from harness.places import Document, Problem, at, is_list
-from harness.plan import MODIFIERS, draft, read_step
 from harness.scenario import BACKENDS, Backend, Scenario
 from harness.schema import scenario_schema
 from harness.validation import check, unknown, without_echoes

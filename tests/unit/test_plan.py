@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from harness import loader
+from harness.drafting.jobs import derive_seed
+from harness.drafting.written_step import label
 from harness.errors import ScenarioError
-from harness.plan import Plan, Supported, derive_seed, label, plan
+from harness.plan import Plan, Supported, plan
 from harness.scenario import Backend, Scenario
 
 NODE_KILL = Path(__file__).resolve().parents[2] / "scenarios" / "node-kill.yaml"
