@@ -1,8 +1,8 @@
 """Planted defects: each must turn the verdict, by the check that claims it; its control passes.
 
-Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors. The
-controls of (a) and (c) are scenarios, run beside these: `process/patroni-hangs.yaml` and
-`routing/switchover-routing.yaml`.
+Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors, (h) is
+refused. The controls of (a) and (c) are scenarios, run beside these:
+`process/patroni-hangs.yaml` and `routing/switchover-routing.yaml`.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import drivers, loader, runner
+from harness import cli, drivers, loader, runner
 from harness.clock import Clock, WallClock
 from harness.drivers.docker.driver import DockerDriver
 from harness.drivers.docker.stack import Stack
+from harness.errors import ExitCode
 from harness.plan import plan
 from harness.protocols import Driver, Process, Signal
 from harness.result import CellResult
@@ -166,3 +167,18 @@ def test_g_cluster_never_steady_proves_nothing(tmp_path: Path) -> None:
     assert result.verdict is Verdict.ERROR
     assert "not steady before the first step" in result.note
     assert "pg-2" in result.note
+
+
+@pytest.mark.parametrize("expect", ["", "expect: {}\n"])
+def test_h_no_expectation_is_refused_before_anything_starts(
+    tmp_path: Path, expect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """(h) A scenario that expects nothing could only pass: exit 2, with its place."""
+    path = tmp_path / "hopeful.yaml"
+    path.write_text(
+        f"scenario: hopeful\ntitle: Nothing is asked\nsteps:\n  - sleep: 1s\n{expect}",
+        encoding="utf-8",
+    )
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    assert f"{path}:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
