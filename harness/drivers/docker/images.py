@@ -34,8 +34,6 @@ ALL = ("spilo", "etcd", "elb", "client", "nemesis")
 
 SUITE = "trixie"
 PUBLISHED_BASE = f"debian:{SUITE}-slim"
-# Debian's own entry point, which leads to a mirror nearby; only where the host's apt names none.
-DEFAULT_MIRROR = ""
 # Seconds without a word from the engine; a registry that cannot be reached must not hold us up.
 PULL_TIMEOUT_S = 15
 
@@ -144,9 +142,10 @@ def context_tar(files: Iterable[File]) -> BytesIO:
     return packed
 
 
-def debian_mirror(sources: Iterable[str]) -> str:
-    """Return the first Debian mirror in the texts of apt's `sources`, else the standard one.
+def debian_mirror(sources: Iterable[str]) -> str | None:
+    """Return the first Debian mirror in the texts of apt's `sources`, or None.
 
+    Without one, debootstrap takes Debian's own entry point.
     Only http: inside a new base there is no CA certificate yet, and apt verifies signatures anyway.
     """
     for text in sources:
@@ -154,7 +153,7 @@ def debian_mirror(sources: Iterable[str]) -> str:
         found = re.search(r"\bhttp://\S+/debian(?=/?(\s|$))", "\n".join(lines))
         if found:
             return found.group()
-    return DEFAULT_MIRROR
+    return None
 
 
 def _recipe(name: str, base: str, wanted: Mapping[str, str]) -> Recipe:
@@ -250,7 +249,10 @@ def _debootstrap(client: docker.DockerClient, progress: Progress) -> str:
     root = _cache_dir() / "debootstrap.unfinished"
     _remove_tree(root)  # of a run that was killed; the lock keeps it from being another's
     try:
-        _run([program, "--variant=minbase", SUITE, str(root), mirror], "image base")
+        _run(
+            [program, "--variant=minbase", SUITE, str(root), *([mirror] if mirror else [])],
+            "image base",
+        )
         shutil.copytree(IMAGE_DIR / "base", root, dirs_exist_ok=True)
         _import(client, root, reference)
     finally:
