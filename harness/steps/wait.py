@@ -73,10 +73,9 @@ class Wait(Model):
             return _dcs_quorum(world)
         if self.until == "new-primary":
             return _new_primary(world, before)
-        view = conditions.look(world.driver, world.clock)
         if self.until == "new-leader":
-            now = view.leader
-            return conditions.Wish(() if now and now != before else (f"the leader key: {now}",))
+            return _new_leader(world, before)
+        view = conditions.look(world.driver, world.clock)
         cluster = world.cluster
         if self.until == "streaming":
             cluster = cluster.model_copy(update={"sync": "async"})
@@ -89,6 +88,15 @@ def _read_only(world: World, node: str | None) -> conditions.Wish:
     if conditions.recovering(world.driver, node) or not world.driver.pids(node, "postgres"):
         return conditions.Wish()
     return conditions.Wish((f"{node} is not read-only",))
+
+
+def _new_leader(world: World, before: str | None) -> conditions.Wish:
+    """Ask the DCS alone: a look at all nodes would wait for the one that is silent."""
+    try:
+        now = world.driver.dcs(deadline_s=1.5).get("leader")
+    except DriverError as error:
+        return conditions.Wish((str(error),))
+    return conditions.Wish(() if now and now != before else (f"the leader key: {now}",))
 
 
 def _new_primary(world: World, before: str | None) -> conditions.Wish:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from harness import loader, record, runner, traffic
+from harness import loader, record, runner, traffic, trial
 from harness.clock import NS, Clock, WallClock
 from harness.errors import DriverError
 from harness.history import History, Op
@@ -185,6 +185,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch) -> Iterator[Bench]:
     # Enough to be sure that acknowledgements are counted.
     monkeypatch.setattr(traffic, "_BASELINE", 3)
+    monkeypatch.setattr(trial, "_ROUNDS", 0.0)
     monkeypatch.setattr(record, "_SAMPLE_S", 0.01)
     made = Bench(tmp_path)
     yield made
