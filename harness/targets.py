@@ -1,7 +1,8 @@
 """Which machines a target means, at the moment a step runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from harness.conditions import View, sync_standbys
@@ -10,11 +11,21 @@ from harness.protocols import Driver, Node
 from harness.scenario import Target
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What a target is looked for in."""
+
+    driver: Driver
+    view: View
+    named: Mapping[str, Sequence[str]]
+    random: Random
+
+
 def resolve(
     target: Target,
     driver: Driver,
     view: View,
-    named: "dict[str, Sequence[str]]",
+    named: Mapping[str, Sequence[str]],
     random: Random,
 ) -> Sequence[str]:
     """Return the names of the machines that a target means now, in the cluster's order.
@@ -26,7 +37,7 @@ def resolve(
     Raises:
         DriverError: when it means none.
     """
-    found = _candidates(target, driver, view, named, random)
+    found = _candidates(target, _Scene(driver, view, named, random))
     if not found:
         raise DriverError(f"target {describe(target)}: nothing is that now; expected a machine")
     return _pick(target, found, random)
@@ -40,25 +51,19 @@ def describe(target: Target) -> str:
     return " ".join(f"{key}={value}" for key, value in parts.items()) or "(none)"
 
 
-def _candidates(
-    target: Target,
-    driver: Driver,
-    view: View,
-    named: "dict[str, Sequence[str]]",
-    random: Random,
-) -> Sequence[str]:
-    nodes = [node.name for node in driver.nodes]
+def _candidates(target: Target, scene: _Scene) -> Sequence[str]:
+    nodes = [node.name for node in scene.driver.nodes]
     if target.ref is not None:
-        return named.get(target.ref, ())
+        return scene.named.get(target.ref, ())
     if target.node is not None:
         return [target.node] if target.node in nodes else ()
     if target.random is not None:
-        return [random.choice(nodes)]
+        return [scene.random.choice(nodes)]
     if target.service is not None:
-        return nodes if target.service == "cluster" else driver.machines(target.service)
+        return nodes if target.service == "cluster" else scene.driver.machines(target.service)
     if target.az is not None:
-        return _in_az(target.az, driver, view, named, random)
-    return _of_role(target.role, nodes, view)
+        return _in_az(target.az, scene)
+    return _of_role(target.role, nodes, scene.view)
 
 
 def _of_role(role: str | None, nodes: Sequence[str], view: View) -> Sequence[str]:
@@ -72,21 +77,15 @@ def _of_role(role: str | None, nodes: Sequence[str], view: View) -> Sequence[str
     return [node for node in replicas if view.role(node) != "primary"]
 
 
-def _in_az(
-    az: object,
-    driver: Driver,
-    view: View,
-    named: "dict[str, Sequence[str]]",
-    random: Random,
-) -> Sequence[str]:
+def _in_az(az: object, scene: _Scene) -> Sequence[str]:
     """Return all machines of one AZ: its nodes and its DCS member."""
-    everything: Sequence[Node] = (*driver.nodes, *driver.dcs_members)
+    everything: Sequence[Node] = (*scene.driver.nodes, *scene.driver.dcs_members)
     if isinstance(az, str):
         return [machine.name for machine in everything if machine.az == az]
     assert isinstance(az, dict)
     role = az["of"]
     one = Target.model_validate({"role": role} if role in _ROLES else {"ref": role})
-    chosen = _pick(one, _candidates(one, driver, view, named, random), random)
+    chosen = _pick(one, _candidates(one, scene), scene.random)
     homes = {machine.az for machine in everything if machine.name in chosen}
     return [machine.name for machine in everything if machine.az in homes]
 
