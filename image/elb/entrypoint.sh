@@ -5,9 +5,12 @@
 #   ELB_CHECK       path of the health check: /primary or /replica
 #   ELB_PORT        port to listen on and port of the targets (5432)
 #   ELB_CHECK_PORT  port of the health check (8008)
+#   ELB_CHECK_SSL   on: the health check is HTTPS; whose certificate it meets is not asked, as on an
+#                   ELB; off (the default): HTTP. What is carried stays TCP, with or without TLS in it
 set -eu
 
-: "${ELB_PORT:=5432}" "${ELB_CHECK_PORT:=8008}" "${ELB_TARGETS:=}" "${ELB_CHECK:=}"
+: "${ELB_PORT:=5432}" "${ELB_CHECK_PORT:=8008}" "${ELB_CHECK_SSL:=off}"
+: "${ELB_TARGETS:=}" "${ELB_CHECK:=}"
 export ELB_PORT ELB_CHECK ELB_CHECK_PORT
 mistakes=0
 
@@ -31,6 +34,11 @@ case "$ELB_CHECK" in
   /*) ;;
   *) refuse ELB_CHECK "'$ELB_CHECK'" 'a path like /primary' ;;
 esac
+case "$ELB_CHECK_SSL" in
+  on) check=' check-ssl verify none' ;;
+  off) check='' ;;
+  *) refuse ELB_CHECK_SSL "'$ELB_CHECK_SSL'" 'on or off' ;;
+esac
 [ -n "$ELB_TARGETS" ] || refuse ELB_TARGETS missing 'name=address,name=address'
 
 # The state file's columns are told by its header; 0 in the 6th (operation) means out of service, in
@@ -53,12 +61,12 @@ for target in $ELB_TARGETS; do
     *) refuse ELB_TARGETS "'$target'" name=address; continue ;;
   esac
   number=$((number + 1))
-  echo "  server $name $address:$ELB_PORT" >> servers
+  echo "  server $name $address:$ELB_PORT${check-}" >> servers
   echo "2 elb $number $name $address 0 0 1 1 0 1 0 0 6 0 0 0 - $ELB_PORT - 0 0 - - 0" >> state
 done
 unset IFS
 
 [ "$mistakes" -eq 0 ] || exit 2
-sed -e '/^@SERVERS@$/{r servers' -e 'd}' /usr/local/lib/elb/haproxy.cfg > haproxy.cfg
+sed -e '/^@SERVERS@$/{r servers' -e 'd}' "${0%/*}/haproxy.cfg" > haproxy.cfg
 # -q: without a second copy of each line on standard error.
 exec haproxy -db -q -f haproxy.cfg

@@ -1,8 +1,9 @@
-"""PID 1 of a node: starts Patroni, keeps it running, reaps orphans, and is the watchdog's keeper.
+"""PID 1 of a node: starts Patroni, keeps it running, reaps orphans, and holds the watchdog's pipe.
 
-In order: wait for START_GATE, run configure.py, open the watchdog's pipe, start Patroni, and then
-wait for whatever happens first. Nothing but the standard library, for PID 1 is in the way of every
-start. The decisions are in Watchdog and PatroniLife, which are told the time and touch nothing.
+In order: wait for START_GATE, run configure.py, open the watchdog's pipe, start Patroni and the
+keeper beside it, and then wait for whatever happens first. Nothing but the standard library, for
+PID 1 is in the way of every start. The decisions are in Watchdog and PatroniLife, which are told
+the time and touch nothing.
 """
 
 import os
@@ -22,6 +23,7 @@ WATCHDOG_PIPE = RUN_DIR / "watchdog"
 PYTHON = "/opt/patroni/bin/python"
 CONFIGURE = (PYTHON, "/usr/local/lib/spilo/configure.py")
 PATRONI = (PYTHON, "/opt/patroni/bin/patroni", str(CONFIG))
+KEEPER = (PYTHON, "/usr/local/lib/spilo/keeper.py")
 
 GATE_POLL_S = 0.02
 RESTART_AFTER_S = 1.0  # runit's pause before it starts a service again, as in Spilo
@@ -180,6 +182,8 @@ class Supervisor:
         self._pipe = pipe
         self._watchdog = Watchdog()
         self._told_to_stop: int | None = None
+        self._keeper: int | None = None
+        self._keeper_at_s = 0.0
 
     def run(self) -> int:
         """Supervise until nothing is left to do; return PID 1's exit code."""
@@ -189,11 +193,13 @@ class Supervisor:
             self._reap(now_s)
             if self._life.start_at_s is not None and now_s >= self._life.start_at_s:
                 self._start_patroni()
+            if self._keeper is None and now_s >= self._keeper_at_s and not self._life.stopping:
+                self._keeper = _spawn(KEEPER)
             if self._life.pid is None:
                 postgres = running_postgres()
                 code = self._life.verdict(postgres_runs=bool(postgres))
                 if code is not None:
-                    return code
+                    return code  # and the keeper ends with us
                 if self._life.stopping:
                     self._stop_postgres(postgres[0])
             self._sleep(_now_s())
@@ -221,6 +227,9 @@ class Supervisor:
                 PID_FILE.unlink(missing_ok=True)
                 again = "; starting it again in 1 s" if self._life.start_at_s is not None else ""
                 _log(f"patroni (pid {pid}) ended with {exit_code(status)}{again}")
+            if pid == self._keeper:
+                self._keeper, self._keeper_at_s = None, now_s + RESTART_AFTER_S
+                _log(f"keeper (pid {pid}) ended with {exit_code(status)}")
 
     def _start_patroni(self) -> None:
         pid = _spawn(PATRONI)

@@ -1,0 +1,146 @@
+"""Keeps what Patroni does not: base backups on schedule, and certificates that were renewed.
+
+Runs on every node beside Patroni. Backups are made by the one that leads when they are due; the
+first one as soon as there is a leader and S3 holds none.
+"""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from backup import back_up, next_kind
+from certificates import Certificate
+from croniter import croniter
+from pgbackrest import Backup, BackupError, log, own
+from rest import leads
+from settings import Settings, judged
+from storage import Schedule
+
+WHO = "keeper"
+PAUSE_S = 1.0
+AGAIN_AFTER_S = 10.0
+LOOK_AT_CERTIFICATES_S = 5.0
+PATRONI_PID = Path("/run/spilo/patroni.pid")
+
+
+@dataclass
+class Diary:
+    """When S3 is to be looked at, and whether it lacks a backup. Told the time, touches nothing.
+
+    What is due stays due until this node leads or has seen it done: a tick that falls into a
+    failover is the next leader's. Times are seconds since 1970, UTC.
+    """
+
+    schedule: Schedule
+    due_at: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the leader is to look now."""
+        return now >= self.due_at
+
+    def lacks(self, backups: Sequence[Backup], now: float) -> bool:
+        """Return whether no backup has ended since the last tick, or none is there at all.
+
+        A tick that came while one was made is not made up for.
+        """
+        # The next one before, so a microsecond lets one that is now be the last.
+        tick: float = self._ticks(now + 1e-6).get_prev(float)
+        return all(backup.stopped_at < tick for backup in backups)
+
+    def done(self, now: float) -> None:
+        """Note that there is a backup."""
+        self.due_at = self._ticks(now).get_next(float)
+
+    def failed(self, now: float) -> None:
+        """Note that none could be made, or that S3 could not be asked."""
+        self.due_at = now + AGAIN_AFTER_S
+
+    def _ticks(self, now: float) -> croniter:
+        return croniter(self.schedule.cron, datetime.fromtimestamp(now, UTC))
+
+
+@dataclass
+class Seals:
+    """Whether the certificates are still those that were read."""
+
+    files: tuple[Path, ...]
+    seen: str | None = None
+
+    def __post_init__(self) -> None:
+        self.seen = _sum_of(self.files)
+
+    def have_changed(self) -> bool:
+        """Return whether a file has another content than at the last call.
+
+        While one is being replaced it may be away for a moment; that is no new certificate yet.
+        """
+        now = _sum_of(self.files)
+        if now is None or now == self.seen:
+            return False
+        self.seen = now
+        return True
+
+
+def files_of(*certificates: Certificate) -> tuple[Path, ...]:
+    """Return every file of these certificates once."""
+    named = [name for one in certificates for name in (one.certificate, one.key, one.ca) if name]
+    return tuple(Path(name) for name in dict.fromkeys(named))
+
+
+def _sum_of(files: Iterable[Path]) -> str | None:
+    try:
+        sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    except OSError:
+        return None
+    return " ".join(sums)
+
+
+def keep(settings: Settings) -> NoReturn:
+    """Do what is due, for ever."""
+    seals = Seals(files_of(settings.tls, settings.restapi_tls))
+    diary = Diary(settings.storage.schedule) if settings.storage else None
+    looked_at = 0.0
+    while True:
+        time.sleep(PAUSE_S)
+        now = time.time()
+        if now - looked_at >= LOOK_AT_CERTIFICATES_S:
+            looked_at = now
+            if seals.have_changed():
+                _reload()
+        if diary is not None and diary.is_due(now):
+            _look_into(diary, settings)
+
+
+def _look_into(diary: Diary, settings: Settings) -> None:
+    if not leads(settings.apiport):
+        return
+    try:
+        backups = own().repository().backups
+        if diary.lacks(backups, time.time()):
+            kind = next_kind(backups, diary.schedule.incrementals)
+            log(WHO, f"making a backup, {kind}")
+            made = back_up(kind)
+            log(WHO, f"made {made.label}, {made.size >> 20} MB")
+        diary.done(time.time())
+    except BackupError as error:
+        log(WHO, f"no backup: {error}")
+        diary.failed(time.time())
+
+
+def _reload() -> None:
+    """Let Patroni read its certificate again, and PostgreSQL through it."""
+    try:
+        os.kill(int(PATRONI_PID.read_text()), signal.SIGHUP)
+    except (OSError, ValueError):
+        return  # it is not running, and reads them when it starts
+    log(WHO, "the certificates have changed; reloading")
+
+
+if __name__ == "__main__":
+    keep(judged())
