@@ -11,9 +11,10 @@ import json
 import sys
 import threading
 import traceback
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -27,7 +28,9 @@ from harness.errors import HarnessError
 from harness.history import Event, Json, Log
 from harness.protocols import Answer, Job, Probe, Workload
 from harness.wire.etcd import Etcd
+from harness.wire.http import trusting
 from harness.wire.postgres import Database
+from harness.wire.s3 import S3, Keys
 from harness.wire.stage import Cluster, JobStage
 from harness.wire.tcp import HeldConnection, reach
 
@@ -57,6 +60,11 @@ class Request(BaseModel):
     body: Json = None
     handle: int = 0
     seconds: float = 5.0
+    reader: str = "final"  # final_read: the process of the read
+    prefix: str = ""  # objects: of their keys
+    key: str = ""  # s3_get, s3_put, s3_remove: the object's
+    content: str = ""  # s3_put: base64
+    kms_key: str = ""  # s3_put: encrypt by this key
 
 
 class DcsPlace(BaseModel):
@@ -70,6 +78,48 @@ class DcsPlace(BaseModel):
     port: int = 2379
 
 
+class S3Place(BaseModel):
+    """Where the cluster's bucket is, and the files with the keys to it.
+
+    Attributes:
+        host: as its certificate names it; it must resolve here.
+        access_key_file, secret_key_file: the nodes' own.
+        admin_access_key_file, admin_secret_key_file: of a MinIO's root; None where there is none.
+        ca_file: of the CA whose certificate the server must show.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    port: int = 9000
+    region: str
+    bucket: str
+    access_key_file: Path
+    secret_key_file: Path
+    admin_access_key_file: Path | None = None
+    admin_secret_key_file: Path | None = None
+    ca_file: Path
+
+    def s3(self) -> S3:
+        """Return the bucket that this describes.
+
+        Raises:
+            OSError: when a file with a key cannot be read.
+        """
+        admin = None
+        if self.admin_access_key_file is not None and self.admin_secret_key_file is not None:
+            admin = Keys(_secret(self.admin_access_key_file), _secret(self.admin_secret_key_file))
+        return S3(
+            host=self.host,
+            port=self.port,
+            region=self.region,
+            bucket=self.bucket,
+            keys=Keys(_secret(self.access_key_file), _secret(self.secret_key_file)),
+            ca_file=self.ca_file,
+            admin=admin,
+        )
+
+
 class Hello(BaseModel):
     """The first request: where this client stands, and what it needs to find the cluster.
 
@@ -77,6 +127,8 @@ class Hello(BaseModel):
         vantage: the AZ, or `region` for outside all of them.
         log: the file that this client's events go to.
         nodes, elbs: addresses by name.
+        ca_file: of the CA whose certificates PostgreSQL and Patroni must show; None is no TLS.
+        s3: where the backups are; None where none are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,15 +144,18 @@ class Hello(BaseModel):
     api_port: int = 8008
     user: str = "postgres"
     password_file: Path
+    ca_file: Path | None = None
     database: str = "postgres"
     rest_user: str | None = None
     rest_password_file: Path | None = None
+    s3: S3Place | None = None
 
     def cluster(self) -> Cluster:
         """Return the cluster that this describes.
 
         Raises:
             OSError: when a password file cannot be read.
+            HarnessError: when there is no CA in its file.
         """
         database = Database(
             user=self.user,
@@ -108,12 +163,15 @@ class Hello(BaseModel):
             nodes=self.nodes,
             name=self.database,
             port=self.port,
+            ca_file=self.ca_file,
         )
+        tls = trusting(self.ca_file) if self.ca_file else None
         dcs = Etcd(self.dcs.members, self.dcs.prefix, self.dcs.port)
         login = None
         if self.rest_user is not None and self.rest_password_file is not None:
             login = self.rest_user, _secret(self.rest_password_file)
-        return Cluster(database, dcs, self.elbs, self.api_port, login)
+        s3 = self.s3.s3() if self.s3 else None
+        return Cluster(database, dcs, self.elbs, self.api_port, login, tls, s3)
 
 
 def _secret(path: Path) -> str:
@@ -178,6 +236,8 @@ class Vantage:
         handlers: Mapping[str, _Handler] = {
             "start": self._start,
             "stop": self._stop,
+            "hold_job": self._hold_job,
+            "release_job": self._release_job,
             "prepare": self._prepare,
             "final_read": self._final_read,
             "sql": self._sql,
@@ -187,6 +247,13 @@ class Vantage:
             "held": lambda asked: self._held[asked.handle].broken_within(asked.seconds),
             "release": self._release,
             "reach": self._reach,
+            "objects": self._objects,
+            "s3_setup": self._s3_setup,
+            "s3_deny": self._s3_deny,
+            "s3_allow": self._s3_allow,
+            "s3_get": self._s3_get,
+            "s3_put": self._s3_put,
+            "s3_remove": self._s3_remove,
         }
         if request.do not in handlers:
             raise HarnessError(f"do: {request.do!r}; expected one of {', '.join(handlers)}")
@@ -236,6 +303,21 @@ class Vantage:
         running.task.join()
         return running.stage.done
 
+    def _hold_job(self, request: Request) -> Json:
+        self._running(request.name).stage.hold()
+        return True
+
+    def _release_job(self, request: Request) -> Json:
+        self._running(request.name).stage.release()
+        return True
+
+    def _running(self, name: str) -> _Running:
+        with self._lock:
+            running = self._jobs.get(name)
+        if running is None:
+            raise HarnessError(f"no job {name!r}; running: {', '.join(self._jobs) or '-'}")
+        return running
+
     def _prepare(self, request: Request) -> Json:
         address = self._cluster.address(request.through)
         self._cluster.database.prepare(address, deadline_s=request.deadline_s)
@@ -248,14 +330,14 @@ class Vantage:
             raise HarnessError(f"{job.name}: {job.plugin} writes to no table; nothing to read")
         stage = JobStage(job, self._cluster, self._clock, self._log)
         session = stage.connect(
-            job.through, process="final", open_s=request.deadline_s, call_s=FINAL_READ_S
+            job.through, process=request.reader, open_s=request.deadline_s, call_s=FINAL_READ_S
         )
 
         def read() -> Answer:
             opened = session.open()
             return session.final_read(table) if opened.outcome == "ok" else opened
 
-        answer = stage.record("final", "read", read, key=table)
+        answer = stage.record(request.reader, "read", read, key=table)
         session.close()
         if answer.outcome != "ok" or not isinstance(answer.value, Sequence):
             raise HarnessError(f"{job.name}: final read of {job.through} failed: {answer.error}")
@@ -289,6 +371,50 @@ class Vantage:
         held = self._held.pop(request.handle, None)
         if held is not None:
             held.close()
+        return True
+
+    # --- what is in S3, and who may use it -----------------------------------------------------
+
+    def _objects(self, request: Request) -> Json:
+        bucket = self._cluster.bucket()
+        found = bucket.heads([each.key for each in bucket.listing(request.prefix)])
+        return [asdict(each) for each in found.values()]
+
+    def _s3_setup(self, request: Request) -> Json:
+        """Make the bucket and the nodes' user as soon as S3, which may just start, answers."""
+        bucket = self._cluster.bucket()
+        until_ns = self._clock.now_ns() + int(request.deadline_s * NS)
+        while True:
+            try:
+                bucket.make_bucket()
+                break
+            except HarnessError:
+                if self._clock.now_ns() > until_ns:
+                    raise
+            self._clock.sleep(NAP_S)
+        bucket.make_user(bucket.keys)
+        return True
+
+    def _s3_deny(self, _: Request) -> Json:
+        bucket = self._cluster.bucket()
+        bucket.deny(bucket.keys.access)
+        return True
+
+    def _s3_allow(self, _: Request) -> Json:
+        bucket = self._cluster.bucket()
+        bucket.allow(bucket.keys.access)
+        return True
+
+    def _s3_get(self, request: Request) -> Json:
+        return b64encode(self._cluster.bucket().get(request.key)).decode()
+
+    def _s3_put(self, request: Request) -> Json:
+        content = b64decode(request.content, validate=True)
+        self._cluster.bucket().put(request.key, content, request.kms_key or None)
+        return True
+
+    def _s3_remove(self, request: Request) -> Json:
+        self._cluster.bucket().remove(request.key)
         return True
 
     # --- itself --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 from zlib import crc32
 
 from harness.clock import Clock
@@ -48,6 +48,45 @@ class Link:
     destination: str
     port: int | None = None
     drop: Literal["blackhole", "reject"] = "blackhole"
+
+
+S3State: TypeAlias = Literal["well", "outage", "deny", "slow"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryTarget:
+    """Which state a restore is to bring back; PostgreSQL's recovery target.
+
+    Attributes:
+        kind: what `value` is; `latest` is all that the archive holds, and has none.
+        value: as PostgreSQL reads it: a time with its zone, an LSN `X/Y`, a transaction id, or
+            the name of a restore point.
+        inclusive: stop after the target, not before it; of `time`, `lsn` and `xid` only.
+
+    Source: PostgreSQL documentation, "Recovery Target".
+    """
+
+    kind: Literal["time", "lsn", "xid", "name", "latest"]
+    value: str = ""
+    inclusive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object in S3, as a listing and a HEAD of it show it.
+
+    Attributes:
+        key: the whole key: `spilo/drill/archive/...`.
+        size: in bytes.
+        sse: the encryption that S3 itself reports: `aws:kms`, `AES256`, or None.
+        kms_key: the key's name, where `sse` is `aws:kms`.
+    """
+
+    key: str
+    size: int
+    etag: str
+    sse: str | None = None
+    kms_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +151,16 @@ class Client(Protocol):
         """End the job and wait until its last operation is recorded."""
         ...
 
-    def final_read(self, job: Job) -> None:
-        """Record everything that the job's table holds on `job.through`."""
+    def hold(self, name: str) -> None:
+        """Let no new operation of the job begin; return when the last one has ended."""
+        ...
+
+    def release(self, name: str) -> None:
+        """Let a job that is held go on."""
+        ...
+
+    def final_read(self, job: Job, *, reader: str = "final") -> None:
+        """Record everything that the job's table holds on `job.through`, as process `reader`."""
         ...
 
 
@@ -187,6 +234,52 @@ class Driver(Protocol):
 
     def logs(self, folder: Path) -> None:
         """Save each machine's log as `<folder>/<machine>.log`."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A driver whose clusters keep base backups and WAL in S3 (seed S13 to S16).
+
+    Raises:
+        DriverError: from any method, when the world did not obey.
+    """
+
+    @property
+    def prefix(self) -> str:
+        """Return where this cluster's objects are: `spilo/<scope>/`."""
+        ...
+
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        """List what S3 holds below a prefix, each with its encryption; asked outside all AZs."""
+        ...
+
+    def s3(self, state: S3State) -> None:
+        """Make S3 unreachable for the nodes, refuse them, slow it down, or make it well again."""
+        ...
+
+    def backup(self, node: str, kind: Literal["full", "incr"]) -> str:
+        """Make a base backup from this node by the image's own command; return its label."""
+        ...
+
+    def destroy(self, machine: str) -> None:
+        """Remove a machine and its disk, without a word to its peers."""
+        ...
+
+    def renew(self, machine: str) -> None:
+        """Make a machine that may be gone anew: its disk empty, its configuration unchanged."""
+        ...
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> "Driver":
+        """Start another cluster, restored from what this one has in S3, beside this one.
+
+        Its machines, its scope and its prefix in S3 carry `name`; it has a DCS and ELBs of its
+        own. Return when each machine runs. It ends with `down` of this driver.
+        """
+        ...
+
+    def sent_bytes(self, node: str) -> int:
+        """Return how many bytes the node has sent since it was started."""
         ...
 
 
@@ -265,6 +358,22 @@ class Stage(Protocol):
         """Ask the node's REST interface for /patroni; `ok` with the body and `"status"`."""
         ...
 
+    def listing(self, prefix: str) -> Sequence[StoredObject]:
+        """List what S3 holds below a prefix; a listing does not show how it is encrypted.
+
+        Raises:
+            HarnessError: when S3 does not answer.
+        """
+        ...
+
+    def heads(self, keys: Sequence[str]) -> Mapping[str, StoredObject]:
+        """Return those of the objects that are there, by key, each with its encryption.
+
+        Raises:
+            HarnessError: when S3 does not answer to each of them.
+        """
+        ...
+
     def dcs_changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
         """Yield what changes below the cluster's prefix, as this DCS member tells it.
 
@@ -325,7 +434,7 @@ class Probe(Protocol):
 class Undo:
     """How to undo a fault: one of the driver's methods, and its arguments as JSON."""
 
-    method: Literal["start", "thaw", "mend"]
+    method: Literal["start", "thaw", "mend", "s3"]
     arguments: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -371,6 +480,36 @@ class World(Protocol):
 
     def leader_before(self) -> str | None:
         """Return who led when the last fault was made, or last before it if nobody did then."""
+        ...
+
+    def held(self) -> AbstractContextManager[None]:
+        """Let no client operation run inside the block; those begun before have ended."""
+        ...
+
+    def stop_traffic(self) -> None:
+        """End all clients of the scenario's own cluster for good: it is about to be destroyed."""
+        ...
+
+    def marked(self, name: str) -> Mapping[str, Json]:
+        """Return what the earlier step `mark: <name>` recorded.
+
+        Raises:
+            DriverError: when there was none.
+        """
+        ...
+
+    def joined(self, name: str, driver: "Driver", cluster: Cluster) -> "World":
+        """Take another cluster into the run, under the name that `cluster:` uses; its World.
+
+        With the driver of a cluster of the run that was destroyed, that one is there again.
+        """
+        ...
+
+    def read_back(self, node: str, *, reader: str) -> None:
+        """Record what the tables of workloads and probes hold on a node, as process `reader`.
+
+        A table that cannot be read is recorded as that, and raises nothing.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ Source: Patroni documentation, "Patroni REST API".
 """
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,11 +19,13 @@ class Patroni:
 
     Attributes:
         login: user and password, asked for by the calls that change something; None sends none.
+        tls: whom to trust, where the interface speaks HTTPS; None is plain HTTP.
     """
 
     address: str
     port: int = 8008
     login: tuple[str, str] | None = None
+    tls: ssl.SSLContext | None = None
 
     def call(
         self, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
@@ -37,6 +40,7 @@ class Patroni:
                 method=method,
                 body=body,
                 login=self.login,
+                tls=self.tls,
             )
         except FAILURES as error:
             return Reply(0, f"{type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import psycopg2
@@ -36,6 +37,11 @@ _SET_UP = (
     "CREATE TABLE IF NOT EXISTS drill.append (k bigint PRIMARY KEY, v text NOT NULL)",
     "CREATE TABLE IF NOT EXISTS drill.probe (n bigint PRIMARY KEY, process text,"
     " at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    "CREATE TABLE IF NOT EXISTS drill.mark (name text PRIMARY KEY,"
+    " at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    # Since PostgreSQL 15; an older one can be drilled, too, only not marked.
+    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_walinspect')"
+    " THEN CREATE EXTENSION IF NOT EXISTS pg_walinspect; END IF; END $$",
 )
 _APPEND = (
     "INSERT INTO drill.{table} AS had (k, v) VALUES (%s, %s)"
@@ -181,6 +187,7 @@ class Database:
 
     Attributes:
         nodes: addresses by the nodes' names: a session knows who answered by the address.
+        ca_file: the CA whose certificate, for the very address, a server must show; None is no TLS.
     """
 
     user: str
@@ -188,10 +195,12 @@ class Database:
     nodes: Mapping[str, str]
     name: str = "postgres"
     port: int = 5432
+    ca_file: Path | None = None
 
     def connect(self, address: str, process: str) -> extensions.connection:
         """Connect within the deadline that is set; each statement is then its own transaction."""
         connection = psycopg2.connect(
+            host=address,  # what the certificate must be for; libpq compares addresses since 15
             hostaddr=address,
             port=self.port,
             user=self.user,
@@ -199,6 +208,8 @@ class Database:
             dbname=self.name,
             application_name=process,
             gssencmode="disable",  # spares the question, which costs a round trip
+            sslmode="verify-full" if self.ca_file else "disable",
+            sslrootcert=str(self.ca_file) if self.ca_file else None,
         )
         connection.autocommit = True  # BEGIN and COMMIT are ours, so that we know what was sent
         return connection

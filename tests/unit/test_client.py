@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from harness.client import Hello, Vantage, serve
 from harness.clock import WallClock
 from harness.errors import HarnessError
 from harness.history import History, Json, Log, read_events
-from harness.protocols import Answer, Job
+from harness.protocols import Answer, Job, StoredObject
 from harness.wire.etcd import Etcd
 from harness.wire.postgres import Database
 from harness.wire.stage import Cluster, JobStage
+from tests.unit.bucket import BUCKET, HOST, NODES, ROOT, Kept, MemoryS3, serving
+from tests.unit.trust import trust
 
 REST: dict[str, Json] = {
     "name": "rest",
@@ -237,6 +241,7 @@ def test_client_needs_no_more_than_its_container_has():
         [sys.executable, "-c", listing], capture_output=True, text=True, check=True
     )
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert "minio" not in loaded, "a quarter of a second, for those who keep something in S3"
     assert not loaded & {"yaml", "typer", "rich", "docker", "testcontainers", "jinja2", "pytest"}
 
 
@@ -306,3 +311,112 @@ def test_missing_secret_is_an_error(hello):
     """The password's file is part of the greeting."""
     with pytest.raises(FileNotFoundError):
         Vantage(Hello.model_validate({**hello, "password_file": "/nowhere/superuser"}))
+
+
+# --- TLS and credentials -----------------------------------------------------------------------
+
+
+def test_a_ca_is_trusted_by_all_that_speak_tls(hello, tmp_path):
+    """Sessions and REST, of nodes and through ELBs; the login goes to REST alone."""
+    (tmp_path / "rest").write_text("geheim-auch\n")
+    ca_file = trust(tmp_path).ca_file
+    said = {
+        **hello,
+        "ca_file": str(ca_file),
+        "rest_user": "patroni",
+        "rest_password_file": str(tmp_path / "rest"),
+    }
+    cluster = Hello.model_validate(said).cluster()
+    assert cluster.database.ca_file == ca_file
+    patroni = [cluster.patroni(node) for node in ("pg-1", "pg-2")]
+    assert cluster.tls is not None
+    assert all(one.tls is cluster.tls for one in patroni), "made once: it takes milliseconds"
+    assert patroni[0].login == ("patroni", "geheim-auch")
+
+
+def test_without_a_ca_nothing_is_tls(hello):
+    """As for a cluster without certificates."""
+    cluster = Hello.model_validate(hello).cluster()
+    assert (cluster.database.ca_file, cluster.tls, cluster.patroni("pg-1").tls) == (None,) * 3
+
+
+def test_a_ca_that_is_none_is_told_at_once(hello, tmp_path):
+    """The greeting fails, before anything is started with it."""
+    (tmp_path / "ca.pem").write_text("oops")
+    out = StringIO()
+    serve([json.dumps({**hello, "ca_file": str(tmp_path / "ca.pem")}) + "\n"], out)
+    answer = json.loads(out.getvalue())
+    assert answer["id"] == 0
+    assert "ca.pem': " in answer["error"]
+    assert answer["error"].endswith("expected PEM of a CA")
+
+
+# --- S3 ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(hello, tmp_path):
+    """An S3 that this client is told of, with its root's keys."""
+    ours, memory = trust(tmp_path), MemoryS3()
+    memory.has_bucket, memory.users = False, {ROOT.access: True}
+    keys = {"access": NODES.access, "secret": NODES.secret}
+    keys |= {"admin_access": ROOT.access, "admin_secret": ROOT.secret}
+    for name, text in keys.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    files = {f"{name}_key_file": str(tmp_path / name) for name in keys}
+    with serving(memory, ours) as port:
+        place = {"host": HOST, "port": port, "region": "eu-central-1", "bucket": BUCKET}
+        hello["s3"] = {**place, **files, "ca_file": str(ours.ca_file)}
+        yield memory
+
+
+def test_bucket_is_set_up_as_soon_as_s3_answers(hello, stored):
+    """It is started beside all others; who asks first waits for it, and no longer than told."""
+    stored.failing = 2
+    client = Conversation(hello)
+    assert client.ask("s3_setup", deadline_s=5) == {"ok": True}
+    assert stored.has_bucket
+    assert stored.users == {ROOT.access: True, NODES.access: True}
+    stored.failing = 1000
+    assert "making of bucket 'drill': SlowDown" in str(client.ask("s3_setup", deadline_s=0))
+    client.end()
+
+
+def test_objects_are_planted_seen_and_removed(hello, stored):
+    """As the driver sees them, through the pipes: content in base64, encryption included."""
+    client = Conversation(hello)
+    content = b64encode(b"\0wal").decode()
+    assert client.ask("s3_put", key="a/1", content=content, kms_key="k") == {"ok": True}
+    assert client.ask("s3_put", key="b/2", content="") == {"ok": True}
+    assert client.ask("s3_get", key="a/1") == {"ok": content}
+    etag = stored.objects["a/1"].etag
+    assert client.ask("objects", prefix="a/") == {
+        "ok": [asdict(StoredObject("a/1", 4, etag, "aws:kms", "k"))]
+    }
+    assert client.ask("s3_remove", key="a/1") == {"ok": True}
+    assert client.ask("objects", prefix="a/") == {"ok": []}
+    assert "GET of 'a/1': NoSuchKey" in str(client.ask("s3_get", key="a/1")["error"])
+    assert "Error" in str(client.ask("s3_put", key="a/1", content="no base64")["error"])
+    client.end()
+
+
+def test_nodes_are_refused_and_the_probe_still_sees(hello, stored):
+    """It is the nodes' user that is refused, not whoever watches."""
+    stored.has_bucket, stored.users[NODES.access] = True, True
+    stored.objects["a/1"] = Kept(b"")
+    client = Conversation(hello)
+    assert client.ask("s3_deny") == {"ok": True}
+    assert stored.users[NODES.access] is False
+    client.ask("start", job={**REST, "plugin": "objects", "name": "s3/spilo"})
+    assert client.ask("stop", name="s3/spilo") == {"ok": 0}
+    assert client.ask("s3_allow") == {"ok": True}
+    assert stored.users[NODES.access] is True
+    (seen,) = client.end().notes("object")
+    assert (seen.process, seen.value["key"]) == ("s3/spilo", "a/1")  # type: ignore[index,call-overload]
+
+
+def test_without_s3_nothing_of_it_can_be_asked(hello):
+    client = Conversation(hello)
+    for request in ("objects", "s3_setup", "s3_deny", "s3_allow", "s3_get", "s3_put", "s3_remove"):
+        assert "this cluster keeps nothing in S3" in str(client.ask(request)["error"])
+    client.end()

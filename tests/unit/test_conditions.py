@@ -206,3 +206,13 @@ def test_who_answers() -> None:
     assert not conditions.answers(world.driver, "pg-2")
     assert conditions.recovering(world.driver, "pg-2") is None
     assert not conditions.speaks(world.driver, "pg-2")
+
+
+def test_which_machines_run() -> None:
+    """Of all kinds; in the order in which they were asked for."""
+    world = MemoryWorld()
+    world.inside("pg-2").powered = False
+    world.driver.gone.add("etcd-3")
+    asked = ["etcd-3", "pg-3", "pg-2", "pg-1", "etcd-1", "primary-elb"]
+    found = conditions.running(world.driver, world.clock, asked)
+    assert found == ["pg-3", "pg-1", "etcd-1", "primary-elb"]

@@ -9,14 +9,23 @@ from harness.registry import checkers
 from harness.verdict import Measurement, UndecidedError
 
 OWN = {
+    "archive": {"of": "restored"},
     "client_outage": {},
     "demotion": {"since": "cut"},
+    "digest": {"of": "restored", "equals": "before"},
+    "backups": {},
+    "encryption": {},
     "failover": {"since": "cut"},
     "gap": {"from": "old-leader-demoted", "to": "new-leader-promoted"},
     "leader_changes": {},
     "lost_writes": {},
+    "pitr": {"of": "restored"},
     "rejoin": {"of": "cut"},
     "routing": {"primary-elb": "15s", "replica-elb": "15s"},
+    "rpo": {"of": "restored", "since": "loss"},
+    "rto": {"of": "restored", "since": "loss"},
+    "sent_bytes": {"of": "joined"},
+    "wal_gaps": {},
     "writers": {},
 }
 

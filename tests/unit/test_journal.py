@@ -10,9 +10,9 @@ from harness import journal
 from harness.clock import WallClock
 from harness.errors import DriverError
 from harness.journal import Journal
-from harness.protocols import Link, Undo
+from harness.protocols import Link, RecoveryTarget, Undo
 from harness.scenario import Cluster
-from tests.unit.world import MemoryDriver
+from tests.unit.world import MemoryDriver, PlainDriver
 
 START = Undo("start", {"node": "pg-1"})
 THAW = Undo("thaw", {"node": "pg-2", "process": "patroni"})
@@ -222,3 +222,72 @@ def test_a_heal_that_dies_half_way_is_continued(path: Path, driver: MemoryDriver
     assert again.open == [START]
     heal(again, driver)
     assert again.open == []
+
+
+# --- S3, and clusters beside the run's own ------------------------------------------------------
+
+WELL = Undo("s3", {"state": "well"})
+
+
+def test_s3_is_made_well_by_the_runs_own_driver(path: Path, driver: MemoryDriver) -> None:
+    """It is about no machine, and there is one for all clusters."""
+    clone = clone_of(driver)
+    book = Journal(path)
+    book.intend(WELL)
+    said: list[str] = []
+    assert journal.heal(book, driver, said.append, clones=[clone]) == []
+    assert driver.seen == [("s3", "well")]
+    assert clone.seen == []
+    assert said == ["undone: s3 well"]
+    assert journal.machine_of(WELL) is None
+
+
+def test_a_driver_without_s3_cannot_make_it_well(path: Path) -> None:
+    """The journal of another kind of driver: told, and it stays open."""
+    book = Journal(path)
+    book.intend(WELL)
+    plain = PlainDriver(WallClock(), pace=0)
+    plain.up(Cluster())
+    text = "s3 well: heal: the memory driver keeps nothing in S3; expected one that does"
+    assert journal.heal(book, plain, lambda _: None) == [text]
+    assert book.open == [WELL]
+
+
+def test_each_machine_is_healed_by_the_driver_that_has_it(path: Path, driver: MemoryDriver) -> None:
+    """Names are unique over all clusters of a run."""
+    clone = clone_of(driver)
+    book = Journal(path)
+    link = {"source": "copy-etcd-1", "destination": "copy-1", "port": None, "drop": "reject"}
+    for undo in (START, Undo("start", {"node": "copy-1"}), Undo("mend", link)):
+        book.intend(undo)
+    assert journal.heal(book, driver, lambda _: None, clones=[clone]) == []
+    assert driver.seen == [("start", "pg-1")]
+    assert [verb for verb, _ in clone.seen] == ["mend", "start"]
+
+
+def test_a_machine_that_nobody_has_is_the_own_drivers() -> None:
+    """It knows what to say of it."""
+    clock = WallClock()
+    own, other = MemoryDriver(clock, pace=0), MemoryDriver(clock, pace=0, scope="copy")
+    own.refusing = {"start": "no machine pg-9"}
+    with pytest.raises(DriverError, match="no machine pg-9"):
+        journal.undo(own, Undo("start", {"node": "pg-9"}), [other])
+
+
+def test_a_machine_that_is_gone_has_nothing_to_be_undone() -> None:
+    """Neither its start nor any thaw; a cut of its peers is not its own."""
+    moot = list(journal.moot("pg-1"))
+    assert Undo("start", {"node": "pg-1"}) in moot
+    assert [undo.arguments["process"] for undo in moot[1:]] == [
+        "patroni",
+        "postgres",
+        "walreceiver",
+        "all",
+    ]
+
+
+def clone_of(driver: MemoryDriver) -> MemoryDriver:
+    driver.clone("copy", Cluster(), RecoveryTarget("latest"))
+    driver.seen.clear()
+    (clone,) = driver.clones
+    return clone

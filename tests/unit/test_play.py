@@ -1,13 +1,18 @@
 """The parts of `drill up|down|ps` that need no engine."""
 
+import json
+import shlex
 import socket
+import stat
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from harness.drivers.docker import leftovers, play
 from harness.drivers.docker.engine import Thing
 from harness.errors import ScenarioError
+from harness.history import Json
 from harness.protocols import Node
 from harness.reaper import LABEL_JOURNAL, LABEL_OWNER, labels
 
@@ -104,3 +109,58 @@ def test_marks_name_a_journal(tmp_path) -> None:
     """What is healed after a death is found by the label alone."""
     marks = labels("r", tmp_path / "journal.jsonl")
     assert marks[LABEL_JOURNAL] == str(tmp_path / "journal.jsonl")
+
+
+def test_a_user_is_given_files_for_their_eyes_only(tmp_path) -> None:
+    """Two passwords, one of them also as libpq reads it, and whom to trust."""
+    files = play._files(tmp_path, superuser="s-word", rest="r-word", ca="-----BEGIN\nx")
+    assert {name: Path(path).read_text() for name, path in files.items()} == {
+        "password_file": "s-word",
+        "pgpass_file": "localhost:*:*:postgres:s-word\n127.0.0.1:*:*:postgres:s-word\n",
+        "rest_password_file": "r-word",
+        "ca_file": "-----BEGIN\nx\n",
+    }
+    assert {stat.S_IMODE(Path(path).stat().st_mode) for path in files.values()} == {0o600}
+
+
+def facts(folder: Path) -> dict[str, Json]:
+    files = play._files(folder, superuser="s-word", rest="r-word", ca="ca")
+    ports: Json = {"primary": 1001, "replica": 1002, "pg-1": 1003, "pg-1-rest": 1004}
+    return {
+        "name": "main",
+        "host": "127.0.0.1",
+        "user": "postgres",
+        "rest_user": "patroni",
+        "sslmode": "verify-full",
+        "leader": "pg-1",
+        "ports": ports,
+        **files,
+    }
+
+
+def test_what_is_told_is_what_to_type(tmp_path) -> None:
+    """The line for the shell holds, when a folder's name has a space in it too."""
+    folder = tmp_path / "my state"
+    folder.mkdir()
+    told = "\n".join(play.lines(facts(folder)))
+    (command,) = [line for line in told.splitlines() if " psql " in line]
+    passfile, program, words = shlex.split(command)
+    assert (passfile, program) == (f"PGPASSFILE={folder / 'pgpass'}", "psql")
+    assert parse_dsn(words) == {
+        "host": "127.0.0.1",
+        "port": "1001",
+        "user": "postgres",
+        "sslmode": "verify-full",
+        "sslrootcert": str(folder / "ca.pem"),
+    }
+    assert "https://127.0.0.1:1004/cluster" in told
+    assert "http://" not in told
+    assert f"user patroni, password in {folder / 'rest-password'}" in told
+
+
+def test_no_secret_is_told(tmp_path) -> None:
+    """A terminal's scroll-back and a CI's log are read by others."""
+    known = facts(tmp_path)
+    told = "\n".join(play.lines(known)) + json.dumps(known)
+    assert "s-word" not in told
+    assert "r-word" not in told

@@ -5,11 +5,13 @@ exact moment that a test is about. The real server is met in tests/conformance.
 """
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -28,6 +30,7 @@ from harness.wire.postgres import (
     describe,
     outcome_of,
 )
+from tests.unit.trust import Trust, trust
 
 ADDRESS = "127.0.0.1"
 WARNING = "WARNING:  canceling wait for synchronous replication due to user request\nDETAIL:  ..."
@@ -191,19 +194,39 @@ def answer_with(**changed: bytes | None) -> Callable[[str], bytes | None]:
     return answer
 
 
+def greet(client: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    """Answer what comes before the start-up message; return the connection, in TLS if asked for."""
+    while True:
+        # Looked at, and left there: what follows an answer may be the handshake already.
+        length, code = struct.unpack("!ii", client.recv(8, socket.MSG_PEEK | socket.MSG_WAITALL))
+        if code == 3 << 16:
+            assert tls is None, "the start-up message, with the user's name, came in the clear"
+            return client
+        client.recv(length, socket.MSG_WAITALL)
+        client.sendall(b"S" if tls else b"N")
+        if tls:
+            return tls.wrap_socket(client, server_side=True)
+
+
 @contextmanager
-def server(answer: Callable[[str], bytes | None]) -> Iterator[PostgresSession]:
+def server(
+    answer: Callable[[str], bytes | None],
+    tls: ssl.SSLContext | None = None,
+    ca_file: Path | None = None,
+) -> Iterator[PostgresSession]:
     """Run a server and yield a session for it, with deadlines of 100 ms."""
     listener = socket.create_server((ADDRESS, 0))
     ended = threading.Event()
 
-    def serve(client: socket.socket) -> None:
-        with client, client.makefile("rb") as received:
-            while True:
-                (length,) = struct.unpack("!i", received.read(4))
-                if struct.unpack("!i", received.read(length - 4)[:4])[0] == 3 << 16:
-                    break
-                client.sendall(b"N")  # no TLS
+    def serve(plain: socket.socket) -> None:
+        # Whatever breaks is a client that does not want to go on.
+        with suppress(OSError, struct.error), plain, greet(plain, tls) as client:
+            talk(client)
+
+    def talk(client: socket.socket) -> None:
+        with client.makefile("rb") as received:
+            (length,) = struct.unpack("!i", received.read(4))
+            received.read(length - 4)  # the start-up message
             client.sendall(GREETING)
             while received.read(1) == b"Q":
                 (length,) = struct.unpack("!i", received.read(4))
@@ -226,7 +249,7 @@ def server(answer: Callable[[str], bytes | None]) -> Iterator[PostgresSession]:
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     port = listener.getsockname()[1]
-    database = Database("postgres", "secret", {"pg-1": ADDRESS}, port=port)
+    database = Database("postgres", "secret", {"pg-1": ADDRESS}, port=port, ca_file=ca_file)
     session = PostgresSession(
         database, "primary-elb", ADDRESS, process="append/0.0", open_s=0.1, call_s=0.1
     )
@@ -357,3 +380,95 @@ def test_deadline_ends_with_its_block():
         with deadline(0):
             pass
         assert session.txn("append", [READ], "read-committed").outcome == "ok"
+
+
+# --- TLS ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    return trust(tmp_path_factory.mktemp("ours"), ADDRESS)
+
+
+def test_session_over_tls(ours):
+    """The certificate is for the address, which is what nodes and ELBs are called by."""
+    with server(answer_with(), ours.server, ours.ca_file) as session:
+        opened = session.open()
+        assert (opened.outcome, opened.error, opened.node) == ("ok", None, "pg-1")
+        assert session.probe(5).outcome == "ok"
+
+
+def test_large_answer_over_tls(ours):
+    """A record is more than libpq reads at a time; its rest is then no longer in the socket."""
+    elements = ",".join(str(number) for number in range(20_000))
+    with server(answer_with(read=rows(elements)), ours.server, ours.ca_file) as session:
+        session.open()
+        answer = session.txn("append", [READ], "serializable")
+    assert answer.outcome == "ok"
+    assert answer.value == [["r", 1, list(range(20_000))]]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_ours", "said"),
+    [
+        ((ADDRESS,), False, "certificate verify failed"),
+        (("198.18.7.11",), True, f'does not match host name "{ADDRESS}"'),
+    ],
+)
+def test_wrong_certificate_fails_at_once(ours, tmp_path, addresses, is_ours, said):
+    """No password goes to a stranger, and the reason is in the history."""
+    other = trust(tmp_path, *addresses)
+    ca_file = other.ca_file if is_ours else ours.ca_file
+    with server(answer_with(), other.server, ca_file) as session:
+        opened = session.open()
+    assert opened.outcome == "fail"
+    assert opened.error is not None
+    assert said in opened.error
+
+
+def test_server_without_tls_is_refused(ours):
+    """A client that was given a CA never falls back to plain text."""
+    with server(answer_with(), None, ours.ca_file) as session:
+        opened = session.open()
+    assert opened.outcome == "fail"
+    assert "server does not support SSL" in str(opened.error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"S", b"S\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"],
+    ids=["no word", "no handshake", "half a handshake"],
+)
+def test_deadline_holds_through_the_handshake(ours, said):
+    """Silence before TLS is agreed on, before the handshake, and in the middle of it."""
+    begin_ns = monotonic_ns()
+    with socket.create_server((ADDRESS, 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(8)
+                client.sendall(said)
+                client.settimeout(1)
+                while client.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        database = Database("postgres", "", {}, port=port, ca_file=ours.ca_file)
+        session = PostgresSession(database, "pg-1", ADDRESS, process="p", open_s=0.05, call_s=1)
+        answer = session.open()
+        took_s = (monotonic_ns() - begin_ns) / NS
+        thread.join()
+    assert answer.outcome == "fail"
+    assert answer.error == "DeadlineError: no answer within 0.05 s"
+    assert 0.05 <= took_s < 0.2
+    assert not session.is_open
+
+
+def test_tls_is_spoken_only_with_a_ca(monkeypatch):
+    """Without one nothing is asked for, whatever this machine's own environment says."""
+    monkeypatch.setenv("PGSSLMODE", "require")
+    with server(answer_with()) as session:
+        assert session.open().outcome == "ok"

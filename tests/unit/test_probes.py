@@ -1,15 +1,18 @@
 """The probes: steady attempts whatever the cluster does, and no change told twice."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from harness.clock import NS
+from harness.history import Json
 from harness.probes.dcs import KEPT_CHARACTERS, Dcs
+from harness.probes.objects import HEADS_AT_ONCE, Objects
 from harness.probes.rest import Rest
 from harness.probes.writes import Writes
-from harness.protocols import Change
+from harness.protocols import Change, StoredObject
 from tests.unit.virtual_stage import MemoryCluster, MemoryStage, job
 
 
@@ -171,3 +174,77 @@ def test_long_values_are_trimmed():
     """`history` and `config` grow; the record keeps their beginning."""
     stage = watch({"etcd-1": [[Change("config", "x" * 9000, 4)]]}, through="etcd-1")
     assert stage.events[0].value["value"] == "x" * KEPT_CHARACTERS  # type: ignore[index,call-overload]
+
+
+WAL = StoredObject("spilo/a/wal", 3, "1", "aws:kms", "drill-key")
+PLAIN = StoredObject("spilo/b/plain", 4, "2")
+
+
+def look(cluster: MemoryCluster, *, prefix: str = "", until_s: float = 5.0) -> MemoryStage:
+    stage = MemoryStage(cluster, job("objects", "", name="s3/spilo"), until_s=until_s)
+    Objects(prefix=prefix).run(stage)
+    return stage
+
+
+def told(stage: MemoryStage) -> list[tuple[int, Json, Json]]:
+    """Return the second, the key, and what of the object was told."""
+    notes: list[tuple[int, Json, Json]] = []
+    for event in stage.events:
+        assert (event.process, event.type, event.f) == ("s3/spilo", "info", "object")
+        assert isinstance(event.value, dict)
+        of = event.value
+        what = True if "gone" in of else [of["size"], of["etag"], of["sse"]]
+        notes.append((round(event.time / NS), of["key"], what))
+    return notes
+
+
+def test_objects_are_told_when_they_come_change_and_go():
+    """Each once, with its encryption; an object that stays is asked about once."""
+
+    def stored(now_s: float) -> list[StoredObject]:
+        wal = [replace(WAL, etag="3")] if now_s > 2.5 else [WAL]
+        return [*wal, PLAIN][: 1 if 1.5 < now_s < 3.5 else 2]
+
+    stage = look(MemoryCluster(stored=stored))
+    assert told(stage) == [
+        (0, WAL.key, [3, "1", "aws:kms"]),
+        (0, PLAIN.key, [4, "2", None]),
+        (2, PLAIN.key, True),
+        (3, WAL.key, [3, "3", "aws:kms"]),
+        (4, PLAIN.key, [4, "2", None]),
+    ]
+    assert stage.events[0].value == {
+        "key": WAL.key, "size": 3, "etag": "1", "sse": "aws:kms", "kms_key": "drill-key",
+    }  # fmt: skip
+    assert stage.headed == [WAL.key, PLAIN.key, WAL.key, PLAIN.key]
+
+
+def test_nothing_has_gone_because_nobody_could_look():
+    """An outage of S3 is not the loss of all that it holds; afterwards the looking goes on."""
+    cluster = MemoryCluster(
+        s3_down=lambda now_s: 1.5 < now_s < 3.5,
+        stored=lambda now_s: [WAL, PLAIN] if now_s > 2.5 else [WAL],
+    )
+    assert [(at, key) for at, key, _ in told(look(cluster))] == [(0, WAL.key), (4, PLAIN.key)]
+
+
+def test_what_was_told_before_s3_failed_is_not_told_again():
+    """A thousand objects of a backup come at once; the HEADs that failed are made again."""
+    many = [replace(PLAIN, key=f"{number:04}") for number in range(2 * HEADS_AT_ONCE + 1)]
+    cluster = MemoryCluster(stored=lambda _: many, s3_down=lambda now_s: 0.012 < now_s < 0.9)
+    stage = look(cluster)
+    keys = [key for _, key, _ in told(stage)]
+    assert keys == [each.key for each in many]
+    assert [at for at, _, _ in told(stage)].count(0) == HEADS_AT_ONCE
+    assert len(stage.headed) == len(many) + HEADS_AT_ONCE
+
+
+def test_the_last_look_is_after_the_end():
+    """What the run left in S3 belongs to its history."""
+    cluster = MemoryCluster(stored=lambda now_s: [WAL] if now_s > 2 else [])
+    assert [key for _, key, _ in told(look(cluster, until_s=1.9))] == [WAL.key]
+
+
+def test_only_below_the_prefix_is_looked():
+    cluster = MemoryCluster(stored=lambda _: [WAL, PLAIN])
+    assert [key for _, key, _ in told(look(cluster, prefix="spilo/b/"))] == [PLAIN.key]

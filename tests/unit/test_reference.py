@@ -1,8 +1,6 @@
 """The reference pages: what is on disk is what the code says, and nothing goes without a word."""
 
-import importlib.util
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -19,7 +17,6 @@ from harness.history import Json
 from harness.scenario import Cluster, Duration, Model, Name, Size, Target
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = ROOT / "image" / "spilo" / "configure.py"
 
 
 @pytest.fixture(scope="module")
@@ -99,29 +96,6 @@ def test_examples_of_docstrings_are_accepted(name, cls) -> None:
     """An example that no scenario gives is one that the class takes."""
     if text := reference.prose_of(cls).example:
         assert cls.model_validate(yaml.safe_load(text)[name])
-
-
-def test_defaults_of_the_image_are_its_own() -> None:
-    """To give a variable its documented default is to leave it out; without a required one: no."""
-    spec = importlib.util.spec_from_file_location("image_spilo_configure_reference", IMAGE)
-    assert spec is not None
-    assert spec.loader is not None
-    image = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = image
-    spec.loader.exec_module(image)
-    files = ("SUPERUSER", "STANDBY", "ADMIN")
-    given = {"SCOPE": "x", "ETCD3_HOSTS": "etcd:2379"}
-    given |= {f"PGPASSWORD_{role}_FILE": "/s" for role in files}
-
-    def settings(environment):
-        return image.read_settings(environment, lambda _: "a-long-password", frozenset({"17"}))
-
-    for name, (_, default) in reference.VARIABLES.items():
-        if default == reference.REQUIRED:
-            with pytest.raises(image.ConfigurationError, match=f"{name}: missing"):
-                settings({key: value for key, value in given.items() if key != name})
-        elif default:
-            assert settings({**given, name: default}) == settings(given), name
 
 
 # --- what is not documented is refused ---------------------------------------------------------

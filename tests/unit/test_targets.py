@@ -130,3 +130,19 @@ def test_a_target_is_told_in_the_files_words() -> None:
         == "role=leader"
     )
     assert targets.describe(Target()) == "(none)"
+
+
+def test_a_ref_means_no_machine_of_another_cluster(world: MemoryWorld) -> None:
+    """A step on a restored cluster cannot reach into the old one."""
+    world.named = {"crash": ["copy-1", "pg-2"], "far": ["copy-1"]}
+    assert resolve(world, {"ref": "crash"}) == ["pg-2"]
+    with pytest.raises(DriverError, match="ref=far: nothing is that now"):
+        resolve(world, {"ref": "far"})
+
+
+def test_all_machines_of_a_cluster(world: MemoryWorld) -> None:
+    """Nodes, DCS members and ELBs."""
+    assert targets.machines(world.driver) == [
+        *(f"pg-{n}" for n in range(1, 6)),
+        *("etcd-1", "etcd-2", "etcd-3", "primary-elb", "replica-elb"),
+    ]

@@ -1,4 +1,4 @@
-"""Bare TCP, HTTP and Patroni's REST interface, against servers that misbehave."""
+"""Bare TCP, HTTP(S) and Patroni's REST interface, against servers that misbehave."""
 
 import socket
 import threading
@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from harness.clock import NS, monotonic_ns
-from harness.wire.http import exchange
+from harness.errors import HarnessError
+from harness.wire.http import exchange, trusting
 from harness.wire.patroni import Patroni, decode
 from harness.wire.tcp import HeldConnection, reach
+from tests.unit.trust import Trust, trust
 
 ADDRESS = "127.0.0.1"
 
@@ -176,3 +178,132 @@ def test_held_connection_that_is_silent():
         assert 0.02 < (monotonic_ns() - begin_ns) / NS < 0.1
         held.close()
         release.set()
+
+
+# --- TLS ---------------------------------------------------------------------------------------
+
+OK = b"HTTP/1.0 200 OK\r\n\r\nok"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    return trust(tmp_path_factory.mktemp("ours"), ADDRESS)
+
+
+def over_tls(
+    trust: Trust, serve: Callable[[socket.socket], None], *, bye: bool = True
+) -> Callable[[socket.socket], None]:
+    """Return a server that shakes hands first, if its client does, and says bye at the end."""
+
+    def secured(client: socket.socket) -> None:
+        with suppress(OSError), trust.server.wrap_socket(client, server_side=True) as channel:
+            serve(channel)
+            if bye:
+                channel.unwrap()  # as Patroni does
+
+    return secured
+
+
+@pytest.mark.parametrize("bye", [True, False])
+def test_https_answer(ours, bye):
+    """Whether or not the server ends TLS before it ends the connection."""
+    seen: list[bytes] = []
+    with server(over_tls(ours, reply_with(OK, seen), bye=bye)) as port:
+        patroni = Patroni(ADDRESS, port, ("u", "p"), ours.client)
+        reply = patroni.call("/switchover", deadline_s=2, method="POST", body={})
+    assert (reply.status, reply.body) == (200, "ok")
+    assert b"Authorization: Basic dTpw" in seen[0]
+
+
+def test_large_https_answer(ours):
+    """More than one TLS record, in more than one read."""
+    body = b"x" * 100_000
+    answer = b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n" + body
+    with server(over_tls(ours, reply_with(answer))) as port:
+        assert exchange(ADDRESS, port, "/", deadline_s=2, tls=ours.client) == (200, body)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_ours", "said"),
+    [
+        ((ADDRESS,), False, "unable to get local issuer certificate"),
+        (("198.18.7.11",), True, "IP address mismatch"),
+        ((), True, "IP address mismatch"),  # a name is not enough: the address was called
+    ],
+)
+def test_wrong_certificate_is_said_at_once(ours, tmp_path, addresses, is_ours, said):
+    """Nothing is sent to a stranger; the reason is the answer, and it needs no deadline."""
+    other = trust(tmp_path, *addresses)
+    seen: list[bytes] = []
+    trusted = other.client if is_ours else ours.client
+    begin_ns = monotonic_ns()
+    with server(over_tls(other, reply_with(OK, seen))) as port:
+        reply = Patroni(ADDRESS, port, ("u", "p"), trusted).call("/", deadline_s=2)
+    assert (monotonic_ns() - begin_ns) / NS < 1
+    assert reply.status == 0
+    assert isinstance(reply.body, str)
+    assert reply.body.startswith("SSLCertVerificationError: ")
+    assert said in reply.body
+    assert seen == []
+
+
+def test_server_without_tls_is_refused(ours):
+    """What a client was told to speak, it does not unlearn."""
+    with server(reply_with(OK)) as port:
+        reply = Patroni(ADDRESS, port, None, ours.client).call("/", deadline_s=2)
+    assert reply.status == 0
+    assert "SSLError: " in str(reply.body)
+
+
+def silence(client: socket.socket) -> None:
+    with suppress(OSError):
+        while client.recv(65536):
+            pass
+
+
+def trickle_handshake(client: socket.socket) -> None:
+    """Send, byte by byte, a handshake record that would be 16 KiB long."""
+    client.recv(65536)
+    with suppress(OSError):
+        client.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+        while True:
+            client.sendall(b"\x03")
+            threading.Event().wait(0.01)
+
+
+def trickle_answer(client: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            client.sendall(b"H")
+            threading.Event().wait(0.01)
+
+
+@pytest.mark.parametrize("where", ["silent handshake", "endless handshake", "endless answer"])
+def test_deadline_holds_through_tls(ours, where):
+    """Frozen before, in or after the handshake: no server holds a client any longer."""
+    serve = {
+        "silent handshake": silence,
+        "endless handshake": trickle_handshake,
+        "endless answer": over_tls(ours, trickle_answer, bye=False),
+    }[where]
+    client = ours.client  # made before, for its making takes time too
+    begin_ns = monotonic_ns()
+    with server(serve) as port, pytest.raises(TimeoutError):
+        exchange(ADDRESS, port, "/", deadline_s=0.08, tls=client)
+    assert 0.08 <= (monotonic_ns() - begin_ns) / NS < 0.3
+
+
+@pytest.mark.parametrize("text", [None, "", "no certificate"])
+def test_ca_that_is_none_is_named(tmp_path, text):
+    """A client must not go on with an empty list of whom to trust, nor with the system's."""
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(HarnessError, match=r"ca_file: '.*ca\.pem': .*; expected PEM of a CA"):
+        trusting(path)
+
+
+def test_only_the_given_ca_is_trusted(ours):
+    """Not those that the system came with."""
+    assert len(ours.client.get_ca_certs()) == 1
+    assert ours.client.check_hostname

@@ -3,16 +3,16 @@
 import heapq
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 from typing import TypeVar
 
 from harness.clock import NS, Clock, Task
-from harness.errors import DriverError
+from harness.errors import DriverError, HarnessError
 from harness.history import Event, History, Json
-from harness.protocols import Answer, Change, Job
+from harness.protocols import Answer, Change, Job, StoredObject
 
 T = TypeVar("T")
 CALL_S = 0.005
@@ -104,6 +104,10 @@ def never(_now_s: float) -> bool:
     return False
 
 
+def nothing(_now_s: float) -> Sequence[StoredObject]:
+    return ()
+
+
 @dataclass
 class MemoryCluster:
     """Nodes that share their tables, and how they misbehave.
@@ -113,6 +117,7 @@ class MemoryCluster:
         unsure: when they answer that they do not know the outcome, and keep the connection.
         frozen: nodes that never answer.
         changes: what each DCS member tells, one list for each time that it is asked.
+        stored: what S3 holds at a time in seconds; s3_down: when it does not answer.
     """
 
     clock: VirtualClock = field(default_factory=VirtualClock)
@@ -125,6 +130,8 @@ class MemoryCluster:
     lists: dict[Json, list[Json]] = field(default_factory=lambda: defaultdict(list))
     rows: list[int] = field(default_factory=list)
     changes: dict[str, list[list[Change | None]]] = field(default_factory=dict)
+    stored: Callable[[float], Sequence[StoredObject]] = nothing
+    s3_down: Callable[[float], bool] = never
 
     @property
     def now_s(self) -> float:
@@ -220,6 +227,7 @@ class MemoryStage:
         self.events: list[Event] = []
         self.sessions: list[tuple[str, MemorySession]] = []
         self.asked_since: list[tuple[str, int | None]] = []
+        self.headed: list[str] = []
         self._until_ns = int(until_s * NS)
 
     @property
@@ -248,6 +256,21 @@ class MemoryStage:
             self.clock.sleep(2.0)
             return Answer("fail", error="TimeoutError: timed out")
         return Answer("ok", {"role": "replica", "status": 200}, node=node)
+
+    def listing(self, prefix: str) -> Sequence[StoredObject]:
+        found = [each for each in self._stored() if each.key.startswith(prefix)]
+        return [replace(each, sse=None, kms_key=None) for each in found]
+
+    def heads(self, keys: Sequence[str]) -> Mapping[str, StoredObject]:
+        self.headed += keys
+        return {each.key: each for each in self._stored() if each.key in keys}
+
+    def _stored(self) -> Sequence[StoredObject]:
+        """Take a call's time; return what S3 then holds."""
+        self.clock.sleep(CALL_S)
+        if self.cluster.s3_down(self.cluster.now_s):
+            raise HarnessError("s3: nobody answers")
+        return self.cluster.stored(self.cluster.now_s)
 
     def dcs_changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
         self.asked_since.append((member, since))

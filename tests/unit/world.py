@@ -12,14 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness import conditions, journal, targets
 from harness.clock import NS, Clock, Task
 from harness.errors import DriverError
 from harness.history import Event, EventType, Json, Log
-from harness.protocols import Job, Link, Node, Process, Reply, Signal, Undo
+from harness.protocols import (
+    Driver,
+    Job,
+    Link,
+    Node,
+    Process,
+    RecoveryTarget,
+    Reply,
+    S3State,
+    Signal,
+    StoredObject,
+    Undo,
+)
 from harness.scenario import Cluster, Steady, Target
+from tests.unit.memory_wal import MemoryWal
 from tests.unit.virtual_stage import VirtualClock
 
 PROGRAMS: tuple[Process, ...] = ("patroni", "postgres", "walreceiver")
@@ -41,10 +54,15 @@ class Machine:
         return self.powered and not self.frozen & {program, "all"} and program in self.pids
 
 
-class MemoryDriver:
-    """Implements `protocols.Driver`.
+class PlainDriver:
+    """Implements `protocols.Driver`, and keeps nothing in S3.
 
     Attributes:
+        scope: what its machines are called: `pg` unless it is a clone.
+        wal: what was committed.
+        busy: how often somebody commits before each query, unless held.
+        held: nobody does.
+        gone: machines that were destroyed.
         seen: each acting verb in the order of arrival, `("cut", Link(...))`, also of idle ones.
         idle: acting verbs that return with nothing done.
         refusing: methods that raise DriverError with this text.
@@ -57,7 +75,14 @@ class MemoryDriver:
 
     name: ClassVar[str] = "memory"
 
-    def __init__(self, clock: Clock, folder: Path | None = None, *, pace: float = 1.0) -> None:
+    def __init__(
+        self, clock: Clock, folder: Path | None = None, *, pace: float = 1.0, scope: str = ""
+    ) -> None:
+        self.scope = scope
+        self.wal = MemoryWal(clock)
+        self.busy = 0
+        self.held = False
+        self.gone: set[str] = set()
         self.clock = clock
         self.folder = folder
         self.pace = pace
@@ -87,11 +112,14 @@ class MemoryDriver:
     def up(self, cluster: Cluster) -> None:
         self._obey("up")
         self.ups += 1
+        self._boot_all(cluster)
+        self.lead("pg-1")
+
+    def _boot_all(self, cluster: Cluster) -> None:
         self._cluster = cluster
         for number in range(cluster.nodes):
-            self.inside[f"pg-{number + 1}"] = machine = Machine()
+            self.inside[f"{self.scope or 'pg'}-{number + 1}"] = machine = Machine()
             self._boot(machine)
-        self.lead("pg-1")
 
     def lead(self, node: str) -> None:
         """Make a node the leader and the primary, on a new timeline but for the first."""
@@ -141,7 +169,11 @@ class MemoryDriver:
     @property
     def dcs_members(self) -> Sequence[Node]:
         azs = self._cluster.azs
-        return [Node(f"etcd-{i + 1}", azs[i % len(azs)], f"10.0.1.{i + 1}") for i in range(3)]
+        names = [f"{self._prefixed('etcd')}-{i + 1}" for i in range(3)]
+        return [Node(n, azs[i % len(azs)], f"10.0.1.{i + 1}") for i, n in enumerate(names)]
+
+    def _prefixed(self, name: str) -> str:
+        return f"{self.scope}-{name}" if self.scope else name
 
     def versions(self) -> Mapping[str, str]:
         self._obey("versions")
@@ -150,13 +182,13 @@ class MemoryDriver:
     def machines(self, service: str) -> Sequence[str]:
         if service in ("patroni", "postgres"):
             return [node.name for node in self.nodes]
-        elbs = ["primary-elb", "replica-elb"]
+        elbs = [self._prefixed("primary-elb"), self._prefixed("replica-elb")]
         return elbs if service == "elb" else [member.name for member in self.dcs_members]
 
     def client(self, vantage: str) -> "MemoryClient":
         self._obey("client")
         if vantage not in self.clients:
-            self.clients[vantage] = MemoryClient(self, vantage)
+            self.clients[vantage] = MemoryClient(self, self._prefixed(vantage))
         return self.clients[vantage]
 
     # --- reading ---------------------------------------------------------------------------
@@ -175,7 +207,14 @@ class MemoryDriver:
             machine.in_recovery = False
             machine.timeline += 1
             return [[True]]
-        return [[machine.in_recovery if "pg_is_in_recovery" in sql else 1]]
+        if sql == "SELECT pg_is_in_recovery()":
+            return [[machine.in_recovery]]
+        for _ in range(0 if self.held else self.busy):
+            self.wal.commit("drill.append", "busy")
+        told = self.wal.answer(sql, machine.timeline)
+        if told is not None and machine.in_recovery and "system_identifier" not in sql:
+            raise DriverError("55000: recovery is in progress")
+        return [[1]] if told is None else told
 
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
@@ -233,7 +272,7 @@ class MemoryDriver:
         """Move the leader key as time demands: lost at once, won after `failover_s`."""
         with self._lock:
             leader = self.keys.get("leader")
-            if leader is not None and self.inside[leader].runs("patroni"):
+            if not self.inside or (leader and self.inside[leader].runs("patroni")):
                 return
             if self._lost_at is None:
                 self._lost_at = self.clock.now_ns()
@@ -243,6 +282,8 @@ class MemoryDriver:
 
     def pids(self, node: str, process: Process) -> Sequence[int]:
         self._obey("pids")
+        if node not in self.inside:
+            return [] if node in self.gone else [1]
         machine = self.inside[node]
         if not machine.powered:
             return []
@@ -309,6 +350,11 @@ class MemoryDriver:
             raise DriverError(f"{node}: refused")
         yield MemorySilence(self)
 
+    def refuse_to_restore(self) -> None:
+        """Never get so far: no node leaves recovery, and nobody leads."""
+        for machine in self.inside.values():
+            machine.pids = {"postgres": 1}
+
     def logs(self, folder: Path) -> None:
         self._obey("logs")
         folder.mkdir(parents=True, exist_ok=True)
@@ -316,9 +362,108 @@ class MemoryDriver:
             (folder / f"{node}.log").write_text("log\n")
 
 
+class MemoryDriver(PlainDriver):
+    """Implements `protocols.Keeps`, too.
+
+    Attributes:
+        stored: what S3 holds, by key; all clones share it.
+        s3_state: how S3 is.
+        labels: what the next backups are called; then they are numbered.
+        restore_s: how long a clone takes until somebody leads it.
+        sent: how many bytes each node has sent.
+        copied: how many of them the leader sends to a machine that is made anew.
+        clones: those that were made.
+    """
+
+    def __init__(
+        self, clock: Clock, folder: Path | None = None, *, pace: float = 1.0, scope: str = ""
+    ) -> None:
+        super().__init__(clock, folder, pace=pace, scope=scope)
+        self.stored: dict[str, StoredObject] = {}
+        self.s3_state: S3State = "well"
+        self.labels: list[str] = []
+        self.restore_s = 3.0
+        self.sent: dict[str, int] = {}
+        self.copied = 1000
+        self.clones: list[MemoryDriver] = []
+
+    @property
+    def prefix(self) -> str:
+        return f"spilo/{self.scope or 'drill'}/"
+
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        self._obey("objects")
+        return [one for key, one in [*self.stored.items()] if key.startswith(prefix)]
+
+    def store(self, key: str) -> None:
+        self.stored[key] = StoredObject(key, 1, "e", "aws:kms", "key")
+
+    def s3(self, state: S3State) -> None:
+        if self._act("s3", state):
+            self.s3_state = state
+
+    def backup(self, node: str, kind: Literal["full", "incr"]) -> str:
+        if not self._act("backup", (node, kind)):
+            return ""
+        stanza = f"{self.prefix}backup/drill/"
+        label = self.labels.pop(0) if self.labels else f"2026{len(self.stored)}F"
+        self.store(f"{stanza}{label}/backup.manifest")
+        return label
+
+    def destroy(self, machine: str) -> None:
+        if not self._act("destroy", machine):
+            return
+        self.gone.add(machine)
+        if machine in self.inside:
+            self.inside[machine] = Machine(powered=False)
+        elif self.gone >= {member.name for member in self.dcs_members}:
+            self.quorum = False
+            self.keys.clear()
+
+    def renew(self, machine: str) -> None:
+        if not self._act("renew", machine):
+            return
+        self.gone.discard(machine)
+        if machine in self.inside:
+            newest = max(one.timeline for one in self.inside.values())
+            self.inside[machine] = made = Machine(timeline=newest)
+            self._boot(made)
+            if self.keys.get("leader") == machine:
+                del self.keys["leader"]  # who finds its disk empty lets go of it
+            leader = self.keys.get("leader", "")
+            self.sent[leader] = self.sent.get(leader, 0) + self.copied
+        elif not self.gone & {member.name for member in self.dcs_members}:
+            self.quorum = True
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> Driver:
+        self._act("clone", (name, target))
+        made = type(self)(self.clock, self.folder, pace=self.pace, scope=name)
+        made.stored, made.failover_s = self.stored, self.restore_s
+        made._boot_all(cluster)
+        restored = self.wal.until(target)
+        if restored is None:
+            made.refuse_to_restore()
+        else:
+            made.wal = restored
+            for machine in made.inside.values():  # promotion begins a timeline of its own
+                machine.timeline = 1 + max(one.timeline for one in self.inside.values())
+        self.clones.append(made)
+        return made
+
+    def down(self) -> None:
+        for clone in self.clones:
+            for client in clone.clients.values():
+                client.end()
+        super().down()
+
+    def sent_bytes(self, node: str) -> int:
+        self._obey("sent_bytes")
+        return self.sent.get(node, 0)
+
+
 @dataclass
 class MemorySilence:
-    driver: MemoryDriver
+    driver: PlainDriver
 
     def broken_within(self, seconds: float) -> str | None:
         self.driver.clock.sleep(seconds * self.driver.pace)
@@ -328,11 +473,13 @@ class MemorySilence:
 class MemoryClient:
     """Implements `protocols.Client`: each job does an operation every 5 ms, and records it."""
 
-    def __init__(self, driver: MemoryDriver, vantage: str) -> None:
+    def __init__(self, driver: PlainDriver, vantage: str) -> None:
         assert driver.folder is not None
         self._driver = driver
         self._log = Log(driver.folder / "clients" / f"{vantage}.jsonl")
         self._jobs: dict[str, Job] = {}
+        self._held: set[str] = set()
+        self._objects: set[str] = set()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
@@ -354,10 +501,22 @@ class MemoryClient:
             del self._jobs[name]
         self._driver._obey("stop_job")
 
-    def final_read(self, job: Job) -> None:
+    def hold(self, name: str) -> None:
+        self._driver.before_act("hold", name)
+        self._driver._obey("hold")
+        with self._lock:
+            self._held.add(name)
+
+    def release(self, name: str) -> None:
+        with self._lock:
+            self._held.discard(name)
+        self._driver.before_act("release", name)
+        self._driver._obey("release")
+
+    def final_read(self, job: Job, *, reader: str = "final") -> None:
         self._driver._obey("final_read")
         key = "probe" if job.kind == "probes" else job.plugin
-        self._op("final", "read", "ok", None, key, node=job.through, value=[])
+        self._op(reader, "read", "ok", None, key, node=job.through, value=[])
 
     def end(self) -> None:
         if not self._ended.is_set():
@@ -369,7 +528,8 @@ class MemoryClient:
         while not self._ended.wait(0.005):
             with self._lock:
                 for job in self._jobs.values():
-                    self._once(job)
+                    if job.name not in self._held:
+                        self._once(job)
 
     def _once(self, job: Job) -> None:
         inside = self._driver.inside
@@ -384,12 +544,21 @@ class MemoryClient:
         elif job.plugin == "rest":
             ok = inside[job.through].runs("patroni")
             self._op(job.name, "patroni", "ok" if ok else "fail", None, None)
+        elif job.plugin == "objects":
+            assert isinstance(self._driver, MemoryDriver)
+            for key in self._driver.stored.keys() - self._objects:
+                self._objects.add(key)
+                self._event("s3/", "info", "object", {"key": key})
         elif job.plugin == "writes":
             ok = job.through in writers
             node = job.through if ok else None
+            if ok:
+                self._driver.wal.commit("drill.probe", str(number))
             self._op(f"{job.name}/held.0", "write", "ok" if ok else "fail", number, "probe", node)
         elif "workload" not in self._driver.idle:
             node = writers[0] if writers else None
+            if node:
+                self._driver.wal.commit("drill.append", str(number))
             ops: Json = [["append", 1, number]]
             self._op(f"{job.name}/0.0", "txn", "ok" if node else "fail", ops, "append", node)
 
@@ -427,16 +596,30 @@ class MemoryWorld:
     Entries `("undo later", Undo)` and `("undone", Undo)` stand among the driver's own.
     """
 
-    def __init__(self, cluster: Cluster | None = None) -> None:
-        self.clock: VirtualClock = VirtualClock()
-        self.driver = MemoryDriver(self.clock)
+    def __init__(
+        self,
+        cluster: Cluster | None = None,
+        *,
+        driver: PlainDriver | None = None,
+        beside: "MemoryWorld | None" = None,
+    ) -> None:
+        self.clock: VirtualClock = beside.clock if beside else VirtualClock()
+        self._driver = driver or MemoryDriver(self.clock)
         self.random = Random(7)
         self.cluster = cluster or Cluster()
         self.steady = Steady()
-        self.driver.up(self.cluster)
+        if driver is None:
+            self._driver.up(self.cluster)
+        self.marks: dict[str, Mapping[str, Json]] = {}
+        self.worlds: dict[str, MemoryWorld] = {}
         self.before: str | None = None
         self.named: dict[str, Sequence[str]] = {}
         self.tasks: list[Task] = []
+
+    @property
+    def driver(self) -> MemoryDriver:
+        """The driver; a plain one stands here, too, for verbs that must find out."""
+        return self._driver  # type: ignore[return-value]
 
     @property
     def seen(self) -> list[tuple[str, object]]:
@@ -469,6 +652,35 @@ class MemoryWorld:
 
     def leader_before(self) -> str | None:
         return self.before
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self.seen.append(("hold", None))
+        self.driver.held = True
+        try:
+            yield
+        finally:
+            self.driver.held = False
+            self.seen.append(("release", None))
+
+    def stop_traffic(self) -> None:
+        self.seen.append(("stop traffic", None))
+
+    def marked(self, name: str) -> Mapping[str, Json]:
+        if name not in self.marks:
+            raise DriverError(f"mark {name!r}: not made")
+        return self.marks[name]
+
+    def joined(self, name: str, driver: Driver, cluster: Cluster) -> "MemoryWorld":
+        self.seen.append(("joined", name))
+        if driver is self.driver:
+            return self
+        assert isinstance(driver, MemoryDriver)
+        self.worlds[name] = MemoryWorld(cluster, driver=driver, beside=self)
+        return self.worlds[name]
+
+    def read_back(self, node: str, *, reader: str) -> None:
+        self.seen.append(("read back", (node, reader)))
 
     def verbs(self) -> list[str]:
         """Return what was done, without to whom."""

@@ -146,8 +146,14 @@ class DockerClient:
     def stop(self, name: str) -> None:
         self._console.call("stop", name=name, deadline_s=60)
 
-    def final_read(self, job: Job) -> None:
-        self._console.call("final_read", job=asdict(job), deadline_s=60)
+    def hold(self, name: str) -> None:
+        self._console.call("hold_job", name=name, deadline_s=20)
+
+    def release(self, name: str) -> None:
+        self._console.call("release_job", name=name)
+
+    def final_read(self, job: Job, *, reader: str = "final") -> None:
+        self._console.call("final_read", job=asdict(job), reader=reader, deadline_s=60)
 
 
 class Held:

@@ -3,11 +3,10 @@
 import io
 import ipaddress
 import os
-import secrets
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 
 # Before the first import of testcontainers: its own reaper cannot be pulled; ours takes its place.
@@ -24,12 +23,12 @@ from harness import reaper
 from harness.drivers.docker import subnet
 from harness.drivers.docker.engine import containers_of, obeying, remove_run
 from harness.drivers.docker.machines import SECRETS, Machine, hosts, package_root
+from harness.drivers.docker.vault import HOLDERS, Share
 from harness.errors import DriverError
 
 LABEL_AZ = "drill.az"
+LABEL_KIND = "drill.kind"
 NEMESIS = "nemesis"
-_SPILO_UID = 5432
-_CLIENT_UID = 7000
 
 
 class Containers:
@@ -90,7 +89,12 @@ class Containers:
         endpoint = EndpointConfig(self._docker.api.api_version, ipv4_address=machine.address)
         container = DockerContainer(image).with_kwargs(
             hostname=machine.name,
-            labels={**self._labels, reaper.LABEL_MACHINE: machine.name, LABEL_AZ: machine.az},
+            labels={
+                **self._labels,
+                reaper.LABEL_MACHINE: machine.name,
+                LABEL_AZ: machine.az,
+                LABEL_KIND: machine.kind,
+            },
             network=self._network,
             networking_config={self._network: endpoint},
             extra_hosts=dict(hosts(known)),
@@ -113,8 +117,8 @@ class Containers:
             container.with_volume_mapping(source, target, mode)
         self._made[machine.name] = self._start_new(container, machine.name)
 
-    def make_nemesis(self, image: str) -> None:
-        """Start the container that makes the faults, and hand out the secrets."""
+    def make_nemesis(self, image: str, shares: Mapping[str, Share]) -> None:
+        """Start the container that makes the faults, and hand out the secrets by it."""
         container = DockerContainer(image).with_kwargs(
             labels={**self._labels, reaper.LABEL_MACHINE: NEMESIS},
             network_mode="none",
@@ -125,19 +129,25 @@ class Containers:
             cap_add=["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "KILL"],
         )
         container.volumes = {
-            self._volume("secrets-spilo"): {"bind": "/secrets/spilo", "mode": "rw"},
-            self._volume("secrets-client"): {"bind": "/secrets/client", "mode": "rw"},
+            self._volume(f"secrets-{holder}"): {"bind": f"/secrets/{holder}", "mode": "rw"}
+            for holder in shares
         }
-        started = self._start_new(container, NEMESIS)
-        self._made[NEMESIS] = started
-        passwords = {name: secrets.token_urlsafe(24) for name in ("superuser", "standby")}
-        for folder, uid, names in (
-            ("spilo", _SPILO_UID, ("superuser", "standby")),
-            ("client", _CLIENT_UID, ("superuser",)),
-        ):
+        self._made[NEMESIS] = self._start_new(container, NEMESIS)
+        self.hand_out(shares)
+
+    def hand_out(self, shares: Mapping[str, Share]) -> None:
+        """Write each holder's files where its machines read them; other files stay as they are."""
+        for holder, share in shares.items():
             with obeying("handing out the secrets"):
-                archive = _tar({n: passwords[n] for n in names}, uid)
-                started.put_archive(f"/secrets/{folder}", archive)
+                self[NEMESIS].put_archive(f"/secrets/{holder}", _tar(share))
+
+    def destroy(self, machine: Machine) -> None:
+        """Remove a machine's container, and its disk with it."""
+        with obeying(f"destroy {machine.name}"):
+            self[machine.name].remove(force=True, v=True)
+            del self._made[machine.name]
+            if machine.data:
+                self._docker.volumes.get(self._disk(machine)).remove()
 
     def adopt(self) -> Mapping[str, Container]:
         """Take over the containers that another process made for this run."""
@@ -192,6 +202,9 @@ class Containers:
         finally:
             container.get_docker_client().client.close()
 
+    def _disk(self, machine: Machine) -> str:
+        return f"drill-{self._run}-{machine.name}-data"
+
     def _volume(self, name: str) -> str:
         full = f"drill-{self._run}-{name}"
         # Named here, so that it carries our labels; Docker returns the one that exists.
@@ -201,25 +214,30 @@ class Containers:
 
     def _mounts(self, machine: Machine) -> Iterator[tuple[str, str, str]]:
         """Yield (source, target, mode) of what a machine sees besides its image."""
-        if machine.kind == "node":
-            yield self._volume("secrets-spilo"), SECRETS, "ro"
+        if machine.kind in HOLDERS:
+            yield self._volume(f"secrets-{HOLDERS[machine.kind]}"), SECRETS, "ro"
         if machine.data:
             yield self._volume(f"{machine.name}-data"), machine.data, "rw"
         if machine.kind == "client":
             logs = self._folder / "clients"
             logs.mkdir(parents=True, exist_ok=True)
             logs.chmod(0o777)  # the client's own user writes, whoever runs the harness reads
-            yield self._volume("secrets-client"), SECRETS, "ro"
             yield str(package_root()), "/srv/harness", "ro"
             yield str(logs.resolve()), "/srv/log", "rw"
 
 
-def _tar(files: Mapping[str, str], uid: int) -> bytes:
-    """Return an archive of files that only this user may read."""
+def _tar(share: Share) -> bytes:
+    """Return an archive of files that only this user may read, and of their folders."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in files.items():
+        folders = {str(folder) for name in share.files for folder in PurePosixPath(name).parents}
+        for folder in sorted(folders - {"."}):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, 0o500, share.uid, share.uid
+            archive.addfile(info)
+        for name, text in share.files.items():
+            content = text.encode()
             info = tarfile.TarInfo(name)
-            info.size, info.mode, info.uid, info.gid = len(text), 0o400, uid, uid
-            archive.addfile(info, io.BytesIO(text.encode()))
+            info.size, info.mode, info.uid, info.gid = len(content), 0o400, share.uid, share.uid
+            archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()

@@ -2,36 +2,70 @@
 
 import ipaddress
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from socket import SocketIO
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness import reaper
-from harness.clock import Clock
+from harness.clock import NS, Clock
 from harness.drivers.docker import images, packets, subnet
+from harness.drivers.docker.authority import Authority
 from harness.drivers.docker.console import Console, DockerClient, Held
-from harness.drivers.docker.containers import LABEL_AZ, NEMESIS, Containers
+from harness.drivers.docker.containers import LABEL_AZ, LABEL_KIND, NEMESIS, Containers
+from harness.drivers.docker.debian import PGVERSION
 from harness.drivers.docker.engine import connect, obeying
 from harness.drivers.docker.machines import (
+    AWS_REGION,
+    BUCKET,
+    CA,
     GATE,
-    PREFIX,
+    KMS_KEY,
+    OWN,
     REGION,
+    REST_SECRET,
+    REST_USER,
+    S3,
+    S3_PORT,
+    SECRETS,
     SUPERUSER_SECRET,
     Machine,
+    Site,
     client,
     machines,
 )
 from harness.drivers.docker.stack import Stack
+from harness.drivers.docker.vault import NODES, UIDS, Share, server_files, shares
 from harness.errors import DriverError
 from harness.history import Json
-from harness.protocols import Link, Node, Process, Reply, Signal, Silence
+from harness.protocols import (
+    Link,
+    Node,
+    Process,
+    RecoveryTarget,
+    Reply,
+    S3State,
+    Signal,
+    Silence,
+    StoredObject,
+)
 from harness.scenario import Cluster
 
-_SERVICE_PORT = {"node": 5432, "dcs": 2379, "elb": 5432}
+_SERVICE_PORT = {"node": 5432, "dcs": 2379, "elb": 5432, "s3": S3_PORT}
+# /sys is the mount namespace's; /proc/net follows the network's.
+_TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
+# S3 at its worst that still answers. A qdisc shapes what a machine sends; what S3 receives is lost
+# in part instead, and TCP slows down. The burst has to last a second.
+_SLOW = "iptables -w -A INPUT -p tcp --dport 9000 -m hashlimit --hashlimit-above 16kb/s"
+_SLOW += " --hashlimit-burst 16kb --hashlimit-name drill-slow -j DROP"
+# An upload that takes this long then; what is stored is none of any cluster's.
+_SAMPLE, _SAMPLE_KEY, _SLOW_S = 65536, "drill/sample", 2.0
 
 
 class DockerDriver:
@@ -73,21 +107,34 @@ class DockerDriver:
         self._images: Mapping[str, str] = {}
         self._cluster = Cluster()
         self._subnet = ipaddress.IPv4Network("198.18.0.0/24")
+        self._authority = Authority()
+        self._site = OWN
+        self._beside: list[DockerDriver] = []
 
     # --- life ------------------------------------------------------------------------------
 
     def up(self, cluster: Cluster) -> None:
-        self._images = images.ensure(self._docker, self._says)
+        self._images = self._images_of(cluster)
         self._cluster = cluster
         # In this order: whoever lowers the shield looks for networks, not for intentions.
         self._subnet = self._containers.make_network(self._random)
         subnet.shield(up=True)
         planned = machines(cluster, self._stack, self._subnet)
         self._machines = {machine.name: machine for machine in planned}
-        self._containers.make_nemesis(self._images[NEMESIS])
+        self._containers.make_nemesis(self._images[NEMESIS], shares(self._authority, planned))
+        self._begin(planned)
+
+    def _images_of(self, cluster: Cluster) -> Mapping[str, str]:
+        wanted = {PGVERSION: str(cluster.postgres)}
+        return images.ensure(self._docker, self._says, build_args=wanted)
+
+    def _begin(self, planned: Sequence[Machine]) -> None:
+        """Make machines and let the nodes begin once what they need answers."""
         # The DCS and its first client before the nodes: a Patroni that finds no DCS sleeps 5 s.
         self._together(partial(self._make, machine) for machine in planned)
         self._console(REGION)
+        if any(machine.kind == "s3" for machine in planned):
+            self._console(REGION).call("s3_setup", deadline_s=30)
         self._clock.wait_for(
             self._dcs_answers, timeout_s=60, what="a quorum of the DCS", every_s=0.1
         )
@@ -108,6 +155,8 @@ class DockerDriver:
         self._docker.close()
 
     def _hang_up(self) -> None:
+        for other in self._beside:
+            other._hang_up()  # noqa: SLF001 - ours
         for console in self._consoles.values():
             console.close()
         self._consoles.clear()
@@ -197,17 +246,33 @@ class DockerDriver:
         }
         console.hello(
             vantage=vantage,
-            log=f"/srv/log/{vantage}.jsonl",
+            log=f"/srv/log/{self._site.called(vantage)}.jsonl",
             nodes=of_kind["node"],
             elbs=of_kind["elb"],
-            dcs={"kind": self._cluster.dcs, "members": of_kind["dcs"], "prefix": PREFIX},
+            dcs={
+                "kind": self._cluster.dcs,
+                "members": of_kind["dcs"],
+                "prefix": f"/service/{self._site.scope}/",
+            },
             port=5432,
             api_port=8008,
             user="postgres",
             password_file=SUPERUSER_SECRET,
             database="postgres",
-            rest_user=None,
-            rest_password_file=None,
+            ca_file=CA,
+            rest_user=REST_USER,
+            rest_password_file=REST_SECRET,
+            s3={
+                "host": S3,
+                "port": S3_PORT,
+                "region": AWS_REGION,
+                "bucket": BUCKET,
+                "access_key_file": f"{SECRETS}/s3-key",
+                "secret_key_file": f"{SECRETS}/s3-secret",
+                "admin_access_key_file": f"{SECRETS}/s3-admin-key",
+                "admin_secret_key_file": f"{SECRETS}/s3-admin-secret",
+                "ca_file": CA,
+            },
         )
         return console
 
@@ -249,13 +314,19 @@ class DockerDriver:
 
     def _processes(self, node: str) -> Sequence[tuple[int, str, str]]:
         """Return (pid on the host, command line, state) of all that runs on a machine."""
-        first = self._containers.pid(node)
+        first = self._first_pid(node)
         if first is None:
             return []
         table = self._containers.nemesis("ps -eo pid=,pidns=,stat=,args= --no-headers")
         rows = [line.split(None, 3) for line in table.splitlines()]
         space = next((row[1] for row in rows if int(row[0]) == first), None)
         return [(int(r[0]), r[3], r[2]) for r in rows if r[1] == space and not r[2].startswith("Z")]
+
+    def _first_pid(self, machine: str) -> int | None:
+        """Return the pid of a machine's first process; None when it is down, or was destroyed."""
+        if machine in self._machines and machine not in self._containers:
+            return None
+        return self._containers.pid(machine)
 
     def power_off(self, node: str) -> None:
         self._filter(node, dark=True)
@@ -324,11 +395,11 @@ class DockerDriver:
         with self._filtering:
             wanted = self._cuts.get(link.source, [])
             self._cuts[link.source] = [one for one in wanted if one != link]
-            if self._containers.pid(link.source) is not None:
+            if self._first_pid(link.source) is not None:
                 self._filter(link.source)
 
     def is_cut(self, link: Link) -> bool:
-        pid = self._containers.pid(link.source)
+        pid = self._first_pid(link.source)
         if pid is None:
             raise DriverError(f"{link.source} is down; nothing can be tried from it")
         where = self._machines[link.destination]
@@ -341,13 +412,135 @@ class DockerDriver:
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
         """Put the wanted packet rules of one machine in place, all at once."""
-        pid = self._containers.pid(name)
+        pid = self._first_pid(name)
         if pid is None:
             raise DriverError(f"{name} is down; its packets cannot be filtered")
         addresses = {machine.name: machine.address for machine in self._machines.values()}
         script = packets.rules(self._cuts.get(name, []), addresses, dark=dark)
         inside = f"{packets.RESTORE} <<'RULES'\n{script}RULES\n{packets.HOOK}"
         self._containers.nemesis(f"nsenter -t {pid} -n bash -ec {_quoted(inside)}")
+
+    # --- S3, and what is made from it: `protocols.Keeps` --------------------------------------
+
+    @property
+    def prefix(self) -> str:
+        return f"spilo/{self._site.scope}/"
+
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        found = self._console(REGION).call("objects", prefix=prefix)
+        assert isinstance(found, list)
+        return [StoredObject(**one) for one in found]
+
+    def s3(self, state: S3State) -> None:
+        links = [Link(node.name, S3, S3_PORT) for node in self.nodes]
+        if state == "outage":
+            running = [link for link in links if self._first_pid(link.source) is not None]
+            for link in links:
+                if link in running:
+                    self.cut(link)
+                else:  # holds from its next start
+                    self._cuts.setdefault(link.source, []).append(link)
+            if open_still := [link.source for link in running if not self.is_cut(link)]:
+                raise DriverError(f"s3 outage: {', '.join(open_still)} still reaches S3")
+        elif state == "deny":
+            if self._is_refused():
+                raise DriverError("s3 deny: S3 refuses the nodes already, which proves nothing")
+            self._console(REGION).call("s3_deny")
+            if not self._is_refused():
+                raise DriverError("s3 deny: the nodes' user may still read; expected a refusal")
+        elif state == "slow":
+            self._inside_s3(f"iptables -w -F INPUT; {_SLOW}")
+            if (took_s := self._upload_s()) < _SLOW_S:
+                raise DriverError(f"s3 slow: an upload took {took_s:.1f} s; expected {_SLOW_S} s")
+        else:
+            for link in links:
+                self.mend(link)
+            self._inside_s3("iptables -w -F INPUT")
+            self._console(REGION).call("s3_allow")
+
+    def _is_refused(self) -> bool:
+        """Return whether S3 refuses what the nodes ask; it takes their word, not the listing's."""
+        asked = ["pgbackrest", "--config=/run/spilo/pgbackrest.conf", "repo-ls", "--repo=1"]
+        running = [node.name for node in self.nodes if self._first_pid(node.name) is not None]
+        try:
+            self._containers.exec(running[0], asked)
+        except DriverError:
+            return True
+        return False
+
+    def _upload_s(self) -> float:
+        """Return how long a small upload takes; one that was given up counts as long as that."""
+        content = b64encode(self._random.randbytes(_SAMPLE)).decode()
+        begun = self._clock.now_ns()
+        with suppress(DriverError):
+            self._console(REGION).call("s3_put", key=_SAMPLE_KEY, content=content, kms_key=KMS_KEY)
+        return (self._clock.now_ns() - begun) / NS
+
+    def _inside_s3(self, command: str) -> None:
+        self._containers.nemesis(
+            f"nsenter -t {self._containers.pid(S3)} -n sh -c {_quoted(command)}"
+        )
+
+    def backup(self, node: str, kind: Literal["full", "incr"]) -> str:
+        said = self._containers.exec(node, ["spilo-backup", kind]).split()
+        return said[-1] if said else ""
+
+    def destroy(self, machine: str) -> None:
+        if machine not in self._containers:
+            return
+        if self._containers.pid(machine) is not None:
+            self._filter(machine, dark=True)
+        self._containers.destroy(self._machines[machine])
+
+    def renew(self, machine: str) -> None:
+        spec = self._machines[machine]
+        nodes = [node.name for node in self.nodes]
+        if spec.kind == "node" and not any(node in self._containers for node in nodes):
+            self._return_from_s3(nodes)
+            spec = self._machines[machine]
+        self.destroy(machine)
+        self._make(spec)
+        if self._cuts.get(machine):
+            self._filter(machine)
+        if spec.kind == "node":
+            self._open_gate(machine)
+
+    def _return_from_s3(self, nodes: Sequence[str]) -> None:
+        """Set what an operator sets who starts a cluster again that has lost all its machines."""
+        for node in nodes:
+            spec = self._machines[node]
+            environment = {**spec.environment, "BOOTSTRAP_FROM_S3": "true"}
+            self._machines[node] = replace(spec, environment=environment)
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> "DockerDriver":
+        number = len(self._beside) + 1
+        if number >= subnet.SITES:
+            raise DriverError(f"{name}: {number} clusters beside this one; no addresses are left")
+        other = copy(self)  # the same run, network, S3 and images
+        self._beside.append(other)
+        other._found(Site(name, number, self._site.scope, target), cluster)  # noqa: SLF001 - ours
+        return other
+
+    def _found(self, site: Site, cluster: Cluster) -> None:
+        """Start another cluster than the one that this is a copy of."""
+        shared = [one for one in self._machines.values() if one.kind in ("s3", "client")]
+        planned = machines(cluster, self._stack, self._subnet, site)
+        if cluster.postgres != self._cluster.postgres:
+            self._images = self._images_of(cluster)
+        self._site, self._cluster = site, cluster
+        self._consoles, self._cuts, self._beside = {}, {}, []
+        self._machines = {machine.name: machine for machine in (*shared, *planned)}
+        # All nodes of a run read the same volume; what they show has a folder for each cluster.
+        files = server_files(self._authority, planned).items()
+        own = {f"{site.name}/{file}": text for file, text in files}
+        self._containers.hand_out({NODES: Share(UIDS[NODES], own)})
+        self._begin(planned)
+
+    def sent_bytes(self, node: str) -> int:
+        told = self._containers.nemesis(
+            f"nsenter -t {self._containers.pid(node)} -n sh -c {_quoted(_TX_BYTES)}"
+        )
+        return int(told)
 
     # --- after the death of whoever made it ------------------------------------------------
 
@@ -358,7 +551,7 @@ class DockerDriver:
         for name, container in driver._containers.adopt().items():
             networks = container.attrs["NetworkSettings"]["Networks"].values()
             where = next((n.get("IPAMConfig") or {} for n in networks), {}).get("IPv4Address", "")
-            kind = {"pg": "node", "etcd": "dcs"}.get(name.split("-")[0], name.split("-")[-1])
+            kind = container.labels.get(LABEL_KIND, "")
             az = container.labels.get(LABEL_AZ, "")
             driver._machines[name] = Machine(name, kind, "", az, where)
         return driver

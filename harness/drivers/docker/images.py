@@ -2,8 +2,10 @@
 
 Each folder of `image/` with a Dockerfile is one image. Its tag is a hash of all that goes into it,
 so an image that carries the tag is the image: an unchanged tree builds nothing. The Debian base is,
-in this order: `DRILL_IMAGE_BASE`, a base already present, a pull, a debootstrap. Python wheels are
-downloaded on the host and carried into the build, where a private CA may be missing.
+in this order: `DRILL_IMAGE_BASE`, a base already present, a pull, a debootstrap; of an older
+release, for an older PostgreSQL, `DRILL_IMAGE_BASE_BOOKWORM` and so on. Python wheels are
+downloaded on the host and carried into the build, where a private CA may be missing; so is the
+program of MinIO (harness/drivers/docker/minio.py).
 """
 
 import fcntl
@@ -15,33 +17,30 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import docker
 import docker.errors
-import requests
 
+from harness.drivers.docker import debian, minio, published
+from harness.drivers.docker.commands import Progress, run, tail
+from harness.drivers.docker.debian import NEWEST, PGVERSION, Suite
 from harness.errors import DriverError
 
 IMAGE_DIR = Path(__file__).resolve().parents[3] / "image"
-ALL = ("spilo", "etcd", "elb", "client", "nemesis")
+ALL = ("spilo", "etcd", "elb", "client", "nemesis", "minio")
 
-SUITE = "trixie"
-PUBLISHED_BASE = f"debian:{SUITE}-slim"
-# Seconds without a word from the engine; a registry that cannot be reached must not hold us up.
-PULL_TIMEOUT_S = 15
-
-PYTHON_IN_IMAGE = "3.13"  # trixie's
-MANYLINUX = ("_2_34", "_2_31", "_2_28", "_2_17", "2014")  # trixie's glibc is newer than all these
-LINES_OF_OUTPUT = 20
-
-Progress = Callable[[str], None]
+# The glibc of each release in the table is newer than all these.
+MANYLINUX = ("_2_34", "_2_31", "_2_28", "_2_17", "2014")
+MINIO = "minio"  # the image that a program is carried into
+MINIO_VERSION = "MINIO_VERSION"  # which one: an argument of its Dockerfile
 
 
 class File(NamedTuple):
@@ -68,6 +67,11 @@ class Recipe:
     build_args: Mapping[str, str]
 
     @property
+    def suite(self) -> Suite:
+        """Return the release of Debian that `base` is of."""
+        return debian.suite_of(self.build_args.get(PGVERSION))
+
+    @property
     def reference(self) -> str:
         digest = content_hash(self.files, {"BASE": self.base, **self.build_args})
         return f"drill/{self.name}:{digest}"
@@ -92,15 +96,52 @@ def ensure(
         DriverError: when a base cannot be had or a build fails, with the end of the build's output.
     """
     wanted = build_args or {}
-    base = _base_at_hand(client)
-    recipes = [_recipe(name, base, wanted) for name in names] if base else []
-    if not base or _missing(client, recipes):
+    bases = _bases_at_hand(client, names, wanted)
+    recipes = _recipes(client, names, bases, wanted) if bases else []
+    if not bases or _missing(client, recipes):
         with _building_alone(progress):
-            base = base or _base_at_hand(client) or _new_base(client, progress)
-            recipes = [_recipe(name, base, wanted) for name in names]
             # Asked again: another process may have built them while this one waited for its turn.
-            _build_all(client, _missing(client, recipes), progress)
+            recipes = _made(client, names, wanted, progress)
     return {recipe.name: recipe.reference for recipe in recipes}
+
+
+def _made(
+    client: docker.DockerClient,
+    names: Collection[str],
+    wanted: Mapping[str, str],
+    progress: Progress,
+) -> list[Recipe]:
+    """Return the recipes of `names`, all of them built."""
+    bases = _bases_at_hand(client, names, wanted)
+    recipes = _recipes(client, names, bases, wanted) if bases else []
+    missing = [recipe.name for recipe in _missing(client, recipes)] if bases else names
+    # MinIO's compilation is the longest wait, so it begins first and lasts beside all others.
+    search = _minio(client, wanted, progress) if MINIO in missing else None
+    with _beside(search) as program:
+        bases = bases or {
+            suite: _base_at_hand(client, suite) or _new_base(client, suite, progress)
+            for suite in _suites(names, wanted)
+        }
+        others = [name for name in names if name != MINIO]
+        _build_all(client, _missing(client, _recipes(client, others, bases, wanted)), progress)
+        if program:
+            _build_minio(client, program.result(), bases[NEWEST], wanted, progress)
+    return _recipes(client, names, bases, wanted)
+
+
+@contextmanager
+def _beside(search: minio.Search | None) -> Iterator[Future[minio.Program] | None]:
+    """Let MinIO's program be sought meanwhile, if at all; given up when the rest fails."""
+    if search is None:
+        yield None
+        return
+    abandoned = Event()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=MINIO) as pool:
+        try:
+            yield pool.submit(search.program, abandoned)
+        except BaseException:
+            abandoned.set()
+            raise
 
 
 def content_hash(files: Iterable[File], build_args: Mapping[str, str]) -> str:
@@ -156,6 +197,43 @@ def debian_mirror(sources: Iterable[str]) -> str | None:
     return None
 
 
+def _recipes(
+    client: docker.DockerClient,
+    names: Iterable[str],
+    bases: Mapping[Suite, str],
+    wanted: Mapping[str, str],
+) -> list[Recipe]:
+    return [
+        _minio_recipe(client, bases[NEWEST], wanted)
+        if name == MINIO
+        else _recipe(name, bases[_suite(name, wanted)], wanted)
+        for name in names
+    ]
+
+
+def _suite(name: str, wanted: Mapping[str, str]) -> Suite:
+    return _recipe(name, "", wanted).suite
+
+
+def _suites(names: Iterable[str], wanted: Mapping[str, str]) -> list[Suite]:
+    return list(dict.fromkeys(_suite(name, wanted) for name in names))
+
+
+def _minio_recipe(client: docker.DockerClient, base: str, wanted: Mapping[str, str]) -> Recipe:
+    """Return the recipe of a MinIO that is there, or of the one that is wanted most."""
+    versions = _minio(client, wanted, lambda _: None).versions
+    recipes = [_recipe(MINIO, base, {**wanted, MINIO_VERSION: version}) for version in versions]
+    present = (each for each in recipes if published.is_present(client, each.reference))
+    return next(present, recipes[0])
+
+
+def _minio(
+    client: docker.DockerClient, wanted: Mapping[str, str], progress: Progress
+) -> minio.Search:
+    version = _recipe(MINIO, "", wanted).build_args[MINIO_VERSION]
+    return minio.Search(client, version, MINIO_VERSION in wanted, _cache_dir(), progress)
+
+
 def _recipe(name: str, base: str, wanted: Mapping[str, str]) -> Recipe:
     files = context_files(IMAGE_DIR / name)
     dockerfile = next((file for file in files if file.name == "Dockerfile"), None)
@@ -167,15 +245,7 @@ def _recipe(name: str, base: str, wanted: Mapping[str, str]) -> Recipe:
 
 
 def _missing(client: docker.DockerClient, recipes: Iterable[Recipe]) -> list[Recipe]:
-    return [recipe for recipe in recipes if not _is_present(client, recipe.reference)]
-
-
-def _is_present(client: docker.DockerClient, reference: str) -> bool:
-    try:
-        client.images.get(reference)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
+    return [recipe for recipe in recipes if not published.is_present(client, recipe.reference)]
 
 
 def _mode(path: Path) -> int:
@@ -202,55 +272,55 @@ def _building_alone(progress: Progress) -> Iterator[None]:
         yield
 
 
-def _own_base() -> str:
-    return f"drill/base:{SUITE}-{content_hash(context_files(IMAGE_DIR / 'base'), {'suite': SUITE})}"
+def _own_base(suite: Suite) -> str:
+    made_of = content_hash(context_files(IMAGE_DIR / "base"), {"suite": suite.name})
+    return f"drill/base:{suite.name}-{made_of}"
 
 
-def _base_at_hand(client: docker.DockerClient) -> str | None:
-    override = os.environ.get("DRILL_IMAGE_BASE")
+def _bases_at_hand(
+    client: docker.DockerClient, names: Iterable[str], wanted: Mapping[str, str]
+) -> dict[Suite, str]:
+    """Return the base of each release that is needed, or nothing when one is missing."""
+    found: dict[Suite, str] = {}
+    for suite in _suites(names, wanted):
+        base = _base_at_hand(client, suite)
+        if base is None:
+            return {}
+        found[suite] = base
+    return found
+
+
+def _base_at_hand(client: docker.DockerClient, suite: Suite) -> str | None:
+    override = published.override(client, "base" if suite == NEWEST else f"base_{suite.name}")
     if override:
-        if not _is_present(client, override):
-            raise DriverError(
-                f"DRILL_IMAGE_BASE: no image {override!r}; expected one on this engine"
-            )
         return override
     # Ours first: a published base that somebody pulls later must not rebuild everything.
-    present = (name for name in (_own_base(), PUBLISHED_BASE) if _is_present(client, name))
-    return next(present, None)
+    references = (_own_base(suite), suite.published)
+    return next((name for name in references if published.is_present(client, name)), None)
 
 
-def _new_base(client: docker.DockerClient, progress: Progress) -> str:
-    if os.environ.get("DRILL_PULL") != "never":
-        try:
-            progress(f"image base: pulling {PUBLISHED_BASE}")
-            # A client of its own, for its time-out; both are made from the same environment.
-            puller = docker.from_env(timeout=PULL_TIMEOUT_S)
-            puller.images.pull(PUBLISHED_BASE)
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            reason = getattr(error, "explanation", None) or error
-            progress(f"image base: cannot pull {PUBLISHED_BASE} ({reason}); using debootstrap")
-        else:
-            if _is_present(client, PUBLISHED_BASE):
-                return PUBLISHED_BASE
-    return _debootstrap(client, progress)
+def _new_base(client: docker.DockerClient, suite: Suite, progress: Progress) -> str:
+    if published.pull(client, suite.published, "base", progress):
+        return suite.published
+    return _debootstrap(client, suite, progress)
 
 
-def _debootstrap(client: docker.DockerClient, progress: Progress) -> str:
+def _debootstrap(client: docker.DockerClient, suite: Suite, progress: Progress) -> str:
     program = shutil.which("debootstrap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None or os.geteuid() != 0:
         found = "debootstrap is not installed" if program is None else "not root"
         raise DriverError(
             f"image base: {found}; expected root with debootstrap and debian-archive-keyring "
-            f"installed, a {PUBLISHED_BASE} that can be pulled, or DRILL_IMAGE_BASE"
+            f"installed, a {suite.published} that can be pulled, or DRILL_IMAGE_BASE"
         )
-    reference, mirror = _own_base(), debian_mirror(_apt_sources())
-    progress(f"image base: debootstrap of {SUITE} (about half a minute)")
+    reference, mirror = _own_base(suite), debian_mirror(_apt_sources())
+    progress(f"image base: debootstrap of {suite.name} (about half a minute)")
     # Not below /tmp, which may be mounted `nodev`: debootstrap makes device files.
     root = _cache_dir() / "debootstrap.unfinished"
     _remove_tree(root)  # of a run that was killed; the lock keeps it from being another's
     try:
-        _run(
-            [program, "--variant=minbase", SUITE, str(root), *([mirror] if mirror else [])],
+        run(
+            [program, "--variant=minbase", suite.name, str(root), *([mirror] if mirror else [])],
             "image base",
         )
         shutil.copytree(IMAGE_DIR / "base", root, dirs_exist_ok=True)
@@ -276,7 +346,7 @@ def _import(client: docker.DockerClient, root: Path, reference: str) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
         assert tar.stdout is not None
         client.api.import_image_from_stream(tar.stdout, repository=repository, tag=tag)
-    if tar.returncode or not _is_present(client, reference):
+    if tar.returncode or not published.is_present(client, reference):
         raise DriverError(f"image base: import of {root} failed; expected {reference}")
 
 
@@ -290,17 +360,36 @@ def _apt_sources() -> list[str]:
 def _build_all(client: docker.DockerClient, recipes: list[Recipe], progress: Progress) -> None:
     # Two at once: apt mostly waits for the network and dpkg for one core.
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="image") as pool:
-        builds = [pool.submit(_build, client, recipe, progress) for recipe in recipes]
+        builds = [pool.submit(_build_with_wheels, client, recipe, progress) for recipe in recipes]
         failures = [build.exception() for build in builds]
     for failure in failures:
         if failure is not None:
             raise failure
 
 
-def _build(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> None:
+def _build_minio(
+    client: docker.DockerClient,
+    program: minio.Program,
+    base: str,
+    wanted: Mapping[str, str],
+    progress: Progress,
+) -> None:
+    recipe = _recipe(MINIO, base, {**wanted, MINIO_VERSION: program.version})
+    # Not among the files that are hashed: the version says as much, and is known before.
+    carried = File(program.path.name, 0o755, program.path.read_bytes())
+    _build(client, recipe, [carried], progress)
+
+
+def _build_with_wheels(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> None:
     pins = next((file for file in recipe.files if file.name == "requirements.txt"), None)
-    wheels = _wheels(recipe, pins, progress) if pins else []
-    context = context_tar([*recipe.files, *wheels])
+    _build(client, recipe, _wheels(recipe, pins, progress) if pins else [], progress)
+
+
+def _build(
+    client: docker.DockerClient, recipe: Recipe, carried: Sequence[File], progress: Progress
+) -> None:
+    """Build the image of the recipe's files and of those that were made for it on this host."""
+    context = context_tar([*recipe.files, *carried])
     progress(f"image {recipe.name}: building {recipe.reference}")
     try:
         client.images.build(
@@ -313,7 +402,7 @@ def _build(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> N
         )
     except docker.errors.BuildError as error:
         output = "".join(str(part.get("stream", "")) for part in error.build_log)
-        raise DriverError(f"image {recipe.name}: {error.msg}\n{_tail(output)}") from error
+        raise DriverError(f"image {recipe.name}: {error.msg}\n{tail(output)}") from error
     except docker.errors.APIError as error:
         raise DriverError(f"image {recipe.name}: {error}; expected a build") from error
     progress(f"image {recipe.name}: built")
@@ -321,53 +410,38 @@ def _build(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> N
 
 def _wheels(recipe: Recipe, pins: File, progress: Progress) -> list[File]:
     """Return the wheels that `pins` names, downloaded once into the cache."""
-    target = {**recipe.build_args, "machine": platform.machine(), "python": PYTHON_IN_IMAGE}
+    target = {**recipe.build_args, "machine": platform.machine(), "python": recipe.suite.python}
     folder = _cache_dir() / "wheels" / content_hash([pins], target)
     if not folder.is_dir():
         progress(f"image {recipe.name}: downloading its Python wheels")
         unfinished = folder.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        _download(pins, unfinished, recipe.build_args)
+        _download(pins, unfinished, recipe)
         unfinished.rename(folder)  # so that a folder of that name is always whole
     return [file._replace(name=f"wheels/{file.name}") for file in context_files(folder)]
 
 
-def _download(pins: File, folder: Path, build_args: Mapping[str, str]) -> None:
+def _download(pins: File, folder: Path, recipe: Recipe) -> None:
     requirements = folder / pins.name
     requirements.write_bytes(pins.content)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
-    abi = f"cp{PYTHON_IN_IMAGE.replace('.', '')}"
-    target = ["--implementation=cp", f"--python-version={PYTHON_IN_IMAGE}"]
+    python = recipe.suite.python
+    abi = f"cp{python.replace('.', '')}"
+    target = ["--implementation=cp", f"--python-version={python}"]
     target += [f"--abi={name}" for name in (abi, "abi3", "none")]
     machine = platform.machine()
     target += [f"--platform=manylinux{version}_{machine}" for version in MANYLINUX]
     # --no-deps, for everything is pinned; it also lets a package come as source where its authors
     # publish no wheel (python-etcd, ydiff). Those are built here, and must be pure Python.
     download = [*pip, "download", "--no-deps", *target, f"--dest={folder}", f"-r{requirements}"]
-    environment = {**os.environ, **build_args}  # pip takes ${PATRONI_VERSION} from it
-    _run(download, "wheels", environment)
+    environment = {**os.environ, **recipe.build_args}  # pip takes ${PATRONI_VERSION} from it
+    run(download, "wheels", environment)
     requirements.unlink()
     for source in sorted(folder.glob("*.tar.gz")):
         before = set(folder.glob("*.whl"))
-        _run([*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(source)], "wheels")
+        run([*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(source)], "wheels")
         source.unlink()
         for wheel in set(folder.glob("*.whl")) - before:
             if not wheel.name.endswith("-none-any.whl"):
                 raise DriverError(f"wheels: {wheel.name} is for this host; expected pure Python")
-
-
-def _run(command: list[str], where: str, environment: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        program = " ".join(command[:4])
-        raise DriverError(
-            f"{where}: `{program} ...` ended with {done.returncode}\n{_tail(done.stdout)}"
-        )
-
-
-def _tail(output: str) -> str:
-    return "\n".join(output.splitlines()[-LINES_OF_OUTPUT:])

@@ -9,14 +9,23 @@ from pathlib import Path
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.subnet import address
 from harness.history import Json
-from harness.scenario import Cluster
+from harness.protocols import RecoveryTarget
+from harness.scenario import Backups, Cluster
 
 SCOPE = "drill"
 PREFIX = f"/service/{SCOPE}/"
 REGION = "region"
 GATE = "/run/spilo/gate"
+S3 = "s3"
+S3_PORT = 9000
+BUCKET = "spilo"
+KMS_KEY = "spilo"
+AWS_REGION = "eu-central-1"
 SECRETS = "/run/secrets"
 SUPERUSER_SECRET = f"{SECRETS}/superuser"
+REST_USER = "patroni"
+REST_SECRET = f"{SECRETS}/rest"
+CA = f"{SECRETS}/ca.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class Machine:
     """One container before it exists.
 
     Attributes:
-        kind: `node`, `dcs`, `elb` or `client`; also the image's name but for nodes (`spilo`).
+        kind: `node`, `dcs`, `elb`, `s3` or `client`; also the image's name but for nodes (`spilo`).
         az: empty for what stands outside all AZs.
         data: where its volume is mounted; empty for none.
     """
@@ -40,31 +49,101 @@ class Machine:
     data: str = ""
 
 
-def machines(cluster: Cluster, stack: Stack, subnet: ipaddress.IPv4Network) -> Sequence[Machine]:
-    """Return the machines of a cluster, the DCS first: the rest waits for it."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One of a run's clusters: the scenario's own, or one that is restored beside it.
+
+    Attributes:
+        name: empty for the scenario's own.
+        number: of its share of the addresses.
+        source: the scope that it is restored from, and `target`, the state of it.
+    """
+
+    name: str = ""
+    number: int = 0
+    source: str = ""
+    target: RecoveryTarget | None = None
+
+    @property
+    def scope(self) -> str:
+        return self.name or SCOPE
+
+    @property
+    def certificates(self) -> str:
+        """Return the folder of what its nodes show; all nodes of a run read the same volume."""
+        return f"{SECRETS}/{self.name}" if self.name else SECRETS
+
+    def called(self, machine: str) -> str:
+        """Return a machine's name, unique in the run."""
+        return f"{self.name}-{machine}" if self.name else machine
+
+
+OWN = Site()
+
+
+def machines(
+    cluster: Cluster, stack: Stack, subnet: ipaddress.IPv4Network, site: Site = OWN
+) -> Sequence[Machine]:
+    """Return the machines of a cluster, the DCS first: the rest waits for it.
+
+    S3 and the first client are the run's, and come with the scenario's own cluster.
+    """
+
+    def place(kind: str, number: int) -> str:
+        return address(subnet, kind, number, site.number)
+
     azs = cluster.azs
-    dcs = [(f"etcd-{n + 1}", azs[n % len(azs)], address(subnet, "dcs", n)) for n in range(3)]
+    dcs = [
+        (site.called(f"etcd-{n + 1}"), azs[n % len(azs)], place("dcs", n))
+        for n in range(stack.dcs_members)
+    ]
     nodes = [
-        (f"pg-{n + 1}", azs[n % len(azs)], address(subnet, "node", n)) for n in range(cluster.nodes)
+        (site.called(f"pg-{n + 1}"), azs[n % len(azs)], place("node", n))
+        for n in range(cluster.nodes)
     ]
     targets = ",".join(f"{name}={where}" for name, _, where in nodes)
     elbs = (("primary-elb", stack.primary_check), ("replica-elb", stack.replica_check))
+    shared = () if site.name else (s3(subnet), client(REGION, cluster, subnet))
     return [
         *(_etcd(name, az, where, dcs, stack) for name, az, where in dcs),
-        client(REGION, cluster, subnet),
-        *(_node(name, az, where, dcs, cluster, stack) for name, az, where in nodes),
+        *shared,
+        *(_node(name, az, where, dcs, cluster, stack, site) for name, az, where in nodes),
         *(
             Machine(
-                name=name,
+                name=site.called(name),
                 kind="elb",
                 image="elb",
                 az="",  # regional
-                address=address(subnet, "elb", number),
-                environment={"ELB_TARGETS": targets, "ELB_CHECK": check},
+                address=place("elb", number),
+                environment={
+                    "ELB_TARGETS": targets,
+                    "ELB_CHECK": check,
+                    "ELB_CHECK_SSL": "on",
+                },
             )
             for number, (name, check) in enumerate(elbs)
         ),
     ]
+
+
+def s3(subnet: ipaddress.IPv4Network) -> Machine:
+    """Return the machine that stands for S3: MinIO, over TLS, with a KMS of its own."""
+    return Machine(
+        name=S3,
+        kind="s3",
+        image="minio",
+        az="",  # regional
+        address=address(subnet, "s3", 0),
+        command=("server", "/data", "--certs-dir", f"{SECRETS}/certs", "--address", ":9000"),
+        environment={
+            "MINIO_ROOT_USER_FILE": f"{SECRETS}/root-user",
+            "MINIO_ROOT_PASSWORD_FILE": f"{SECRETS}/root-password",
+            "MINIO_KMS_SECRET_KEY_FILE": f"{SECRETS}/kms-key",
+            "MINIO_REGION": AWS_REGION,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+        },
+    )
 
 
 def client(vantage: str, cluster: Cluster, subnet: ipaddress.IPv4Network) -> Machine:
@@ -110,7 +189,9 @@ def _node(
     dcs: Sequence[tuple[str, str, str]],
     cluster: Cluster,
     stack: Stack,
+    site: Site,
 ) -> Machine:
+    laid_over = {**stack.configuration, **(stack.clone_configuration if site.name else {})}
     return Machine(
         name=name,
         kind="node",
@@ -118,19 +199,62 @@ def _node(
         az=az,
         address=where,
         environment={
-            "SCOPE": SCOPE,
+            "SCOPE": site.scope,
             "ETCD3_HOSTS": ",".join(f"{at}:2379" for _, _, at in dcs),
             "PGPASSWORD_SUPERUSER_FILE": SUPERUSER_SECRET,
             "PGPASSWORD_STANDBY_FILE": f"{SECRETS}/standby",
+            # One pair for all members: their failsafe mode asks one another by it.
+            "RESTAPI_USERNAME": REST_USER,
+            "RESTAPI_PASSWORD_FILE": REST_SECRET,
+            "SSL_CA_FILE": CA,
+            "SSL_CERTIFICATE_FILE": f"{site.certificates}/server.crt",
+            "SSL_PRIVATE_KEY_FILE": f"{site.certificates}/server.key",
+            **_storage(site, cluster.backups),
             "WATCHDOG": "required" if cluster.watchdog == "required" else "off",
             "START_GATE": GATE,
-            "SPILO_CONFIGURATION": json.dumps(overlay(cluster)),
+            "SPILO_CONFIGURATION": json.dumps(merged(overlay(cluster), laid_over)),
             **stack.environment,
         },
         # The gate must vanish with a restart, so that cuts are in place before Patroni runs.
         tmpfs={"/run/spilo": "uid=5432,gid=5432,mode=0755,size=16m"},
         data="/home/postgres/pgdata",
     )
+
+
+def _storage(site: Site, backups: Backups) -> Mapping[str, str]:
+    """Return the image's variables for S3, and for what a cluster is restored from."""
+    own = {
+        "WAL_S3_BUCKET": BUCKET,
+        "WALG_S3_SSE_KMS_ID": KMS_KEY,
+        "AWS_REGION": AWS_REGION,
+        "AWS_ENDPOINT": f"https://{S3}:{S3_PORT}",
+        "AWS_S3_FORCE_PATH_STYLE": "true",
+        "AWS_CA_BUNDLE": CA,
+        "AWS_ACCESS_KEY_ID_FILE": f"{SECRETS}/s3-key",
+        "AWS_SECRET_ACCESS_KEY_FILE": f"{SECRETS}/s3-secret",
+        "BACKUP_SCHEDULE": backups.schedule,
+        "BACKUP_INCREMENTALS": str(backups.incrementals),
+        "BACKUP_NUM_TO_RETAIN": str(backups.retain),
+        "ARCHIVE_TIMEOUT": str(round(backups.archive_timeout)),
+    }
+    if site.target is None:
+        return own
+    clone = {"CLONE_SCOPE": site.source, "CLONE_WAL_S3_BUCKET": BUCKET}
+    if site.target.kind != "latest":
+        clone[f"CLONE_TARGET_{site.target.kind.upper()}"] = site.target.value
+    if not site.target.inclusive:
+        clone["CLONE_TARGET_INCLUSIVE"] = "false"
+    return {**own, **clone}
+
+
+def merged(below: Mapping[str, Json], above: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return `below` with `above` laid over it: mappings are merged, all else is replaced whole."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(under, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def overlay(cluster: Cluster) -> Mapping[str, Json]:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import tarfile
@@ -21,10 +22,12 @@ from pathlib import Path
 
 import docker
 import jinja2
+from psycopg2.extensions import make_dsn
 
 from harness import conditions, reaper
 from harness.clock import WallClock, wall_epoch_s
 from harness.drivers.docker import images
+from harness.drivers.docker.authority import LOOPBACK
 from harness.drivers.docker.driver import DockerDriver
 from harness.drivers.docker.engine import (
     Thing,
@@ -35,7 +38,14 @@ from harness.drivers.docker.engine import (
     things,
 )
 from harness.drivers.docker.leftovers import UNFINISHED, folder_of, is_needless
-from harness.drivers.docker.machines import PREFIX, REGION, SUPERUSER_SECRET
+from harness.drivers.docker.machines import (
+    CA,
+    PREFIX,
+    REGION,
+    REST_SECRET,
+    REST_USER,
+    SUPERUSER_SECRET,
+)
 from harness.errors import DriverError, Mistake, ScenarioError
 from harness.history import Json
 from harness.protocols import Node
@@ -170,11 +180,14 @@ def _make(
             clock.wait_for(
                 partial(_is_willing, door), timeout_s=60, what=f"PostgreSQL at {door.name}"
             )
-    files = _keep_password(engine, driver.run, folder)
+    files = _keep_secrets(engine, driver.run, folder)
     return {
         "name": driver.run,
         "host": HOST,
         "user": USER,
+        "rest_user": REST_USER,
+        # To the certificate's names belong those of this machine's own loopback.
+        "sslmode": "verify-full",
         "leader": leader,
         "cluster": cluster.model_dump(mode="json", exclude={"patroni"}),
         "ports": {door.name: door.port for door in doors},
@@ -336,18 +349,29 @@ def _is_willing(door: Door) -> bool:
 # --- what the user is given --------------------------------------------------------------------
 
 
-def _keep_password(engine: docker.DockerClient, run: str, folder: Path) -> Mapping[str, str]:
-    """Write the superuser's password where only this user can read it; return the files."""
-    with obeying("the superuser's password"):
-        keeper = containers_of(engine, run)[f"client-{REGION}"]
-        code, output = keeper.exec_run(["cat", SUPERUSER_SECRET])
-    if code or not isinstance(output, bytes):
-        raise DriverError(f"{run}: the superuser's password cannot be read")
-    word = output.decode().strip()
+def _keep_secrets(engine: docker.DockerClient, run: str, folder: Path) -> Mapping[str, str]:
+    """Write what a user needs to get in where only this user can read it; return the files."""
+    keeper = containers_of(engine, run)[f"client-{REGION}"]
+
+    def read(path: str) -> str:
+        with obeying(f"{run}: {path}"):
+            code, output = keeper.exec_run(["cat", path])
+        if code or not isinstance(output, bytes):
+            raise DriverError(f"{run}: {path} cannot be read")
+        return output.decode().strip()
+
+    return _files(folder, superuser=read(SUPERUSER_SECRET), rest=read(REST_SECRET), ca=read(CA))
+
+
+def _files(folder: Path, *, superuser: str, rest: str, ca: str) -> Mapping[str, str]:
+    """Write the files; return their paths by the names that `drill up --json` gives them."""
+    # For libpq's PGPASSFILE: host:port:database:user:password.
+    entries = "".join(f"{host}:*:*:{USER}:{superuser}\n" for host in LOOPBACK)
     files = {
-        "password_file": _secret(folder / "password", word),
-        # For libpq's PGPASSFILE: host:port:database:user:password.
-        "pgpass_file": _secret(folder / "pgpass", f"{HOST}:*:*:{USER}:{word}\n"),
+        "password_file": _secret(folder / "password", superuser),
+        "pgpass_file": _secret(folder / "pgpass", entries),
+        "rest_password_file": _secret(folder / "rest-password", rest),
+        "ca_file": _secret(folder / "ca.pem", f"{ca}\n"),
     }
     return {name: str(path) for name, path in files.items()}
 
@@ -369,11 +393,22 @@ def lines(facts: Mapping[str, Json]) -> Iterator[str]:
         yield f"  replica  {host}:{ports['replica']}  reads, through the replica ELB"
     for door, port in ports.items():
         if f"{door}-rest" in ports:
-            rest = f"http://{host}:{ports[f'{door}-rest']}"
+            rest = f"https://{host}:{ports[f'{door}-rest']}"
             yield f"  {door:<7}  {host}:{port}  straight to it; its Patroni: {rest}/cluster"
     yield f"  user {facts['user']}, password in {facts['password_file']}"
-    words = f"host={host} port={ports['primary']} user={facts['user']}"
-    yield f"  PGPASSFILE={facts['pgpass_file']} psql '{words}'"
+    yield (
+        f"  Patroni: user {facts['rest_user']}, password in {facts['rest_password_file']},"
+        " for what changes something"
+    )
+    yield f"  all of it by TLS alone; the CA to trust: {facts['ca_file']}"
+    words = make_dsn(
+        host=host,
+        port=ports["primary"],
+        user=facts["user"],
+        sslmode=facts["sslmode"],
+        sslrootcert=facts["ca_file"],
+    )
+    yield f"  PGPASSFILE={shlex.quote(str(facts['pgpass_file']))} psql {shlex.quote(words)}"
     yield f"  ./drill down{'' if name == DEFAULT else f' --name {name}'} removes it"
 
 

@@ -6,18 +6,24 @@ A planted defect (`tests/mutants/`) is one of these fields set wrong.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.history import Json
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What the CloudFormation template fixes, beside what a scenario asks for.
 
     Attributes:
+        dcs_members: how many there are; one has no quorum to lose, and starts in half the time.
         primary_check, replica_check: the path on Patroni's REST that each ELB polls.
         etcd_flags: Debian's etcd is tuned for two busy cores: with the defaults, 100 ms and
             1 s, it elects for no reason when both are full (traps 15).
         environment: variables of the Spilo image that every node gets besides.
+        configuration: what is laid over Patroni's configuration of every node, in its own words.
+        clone_configuration: the same, of a cluster that is restored beside another.
     """
 
+    dcs_members: int = 3
     primary_check: str = "/primary"
     replica_check: str = "/replica"
     etcd_flags: tuple[str, ...] = (
@@ -29,4 +35,12 @@ class Stack:
         "--auto-compaction-retention=10000",
         "--quota-backend-bytes=268435456",
     )
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(
+        default_factory=lambda: {
+            # A local database is smaller than two segments of WAL, so by Spilo's 30 % no replica
+            # would ever be made from S3.
+            "WALE_BACKUP_THRESHOLD_PERCENTAGE": "2000",
+        }
+    )
+    configuration: Mapping[str, Json] = field(default_factory=dict)
+    clone_configuration: Mapping[str, Json] = field(default_factory=dict)

@@ -11,7 +11,10 @@ from random import Random
 # Reserved for benchmarks of network devices, so no real network uses it. Source: RFC 2544, C.2.2.
 RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 
-_FIRST = {"elb": 5, "node": 11, "dcs": 21, "client": 31}
+_FIRST = {"s3": 3, "elb": 5, "node": 11, "dcs": 21, "client": 31}
+# Clusters that are restored beside the first one, each with its own share of the /24.
+_SITE = 40
+SITES = 5
 
 
 def candidates(random: Random, taken: Collection[str]) -> list[ipaddress.IPv4Network]:
@@ -21,13 +24,13 @@ def candidates(random: Random, taken: Collection[str]) -> list[ipaddress.IPv4Net
     return free
 
 
-def address(subnet: ipaddress.IPv4Network, kind: str, number: int) -> str:
-    """Return the fixed address of the n-th machine of a kind.
+def address(subnet: ipaddress.IPv4Network, kind: str, number: int, site: int = 0) -> str:
+    """Return the fixed address of the n-th machine of a kind, in the n-th cluster of a run.
 
     Fixed, because a container that restarts could otherwise come back under another's address
     (traps 2).
     """
-    return str(subnet[_FIRST[kind] + number])
+    return str(subnet[_FIRST[kind] + number + _SITE * site])
 
 
 def shield(*, up: bool) -> None:

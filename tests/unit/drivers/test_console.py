@@ -5,14 +5,16 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import pytest
 
 from harness.clock import WallClock
 from harness.drivers.docker import console as module
-from harness.drivers.docker.console import Console
+from harness.drivers.docker.console import Console, DockerClient
 from harness.errors import DriverError
 from harness.history import Json
+from harness.protocols import Job
 
 STDOUT, STDERR = 1, 2
 
@@ -199,3 +201,31 @@ def test_close_gives_up_a_client_that_does_not_end(far: Far, monkeypatch) -> Non
     monkeypatch.setattr(module, "_GRACE_S", 0.01)
     far.console.close()
     assert not far.console._reader.is_alive()
+
+
+# --- protocols.Client over it ------------------------------------------------------------------
+
+
+def test_jobs_are_held_by_name(far: Far) -> None:
+    """Longer than an operation may take to end by itself; not what holds a connection."""
+    client = DockerClient(far.console)
+    for method, do, deadline in (("hold", "hold_job", 20), ("release", "release_job", 30)):
+        call = Call(partial(getattr(client, method), "append"))
+        request = far.hear()
+        assert (request["do"], request["name"]) == (do, "append")
+        assert request["deadline_s"] == deadline
+        far.send(frame(answer(int(str(request["id"])), ok=True)))
+        call.result()
+
+
+@pytest.mark.parametrize(
+    ("more", "reader"), [({}, "final"), ({"reader": "restored/x"}, "restored/x")]
+)
+def test_a_final_read_says_who_reads(far: Far, more: dict[str, str], reader: str) -> None:
+    """The survivor's, unless told otherwise."""
+    job = Job("append", "workloads", "append", {}, "pg-1", 7)
+    call = Call(lambda: DockerClient(far.console).final_read(job, **more))
+    request = far.hear()
+    assert (request["do"], request["reader"]) == ("final_read", reader)
+    far.send(frame(answer(0, ok=3)))
+    call.result()

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.drivers.docker.machines import Machine, client, hosts, machines, overlay, package_root
+from harness.drivers.docker.machines import (
+    Machine,
+    Site,
+    client,
+    hosts,
+    machines,
+    overlay,
+    package_root,
+)
 from harness.drivers.docker.stack import Stack
+from harness.drivers.docker.subnet import SITES
 from harness.history import Json
+from harness.protocols import RecoveryTarget
 from harness.scenario import Cluster, PatroniSettings, Sync
 
 NET = ipaddress.IPv4Network("198.18.7.0/24")
@@ -20,6 +30,20 @@ DEFAULTS: Mapping[str, Json] = {
     "loop_wait": 10,
     "retry_timeout": 10,
     "maximum_lag_on_failover": 1048576,
+}
+STORAGE = {
+    "WAL_S3_BUCKET": "spilo",
+    "WALG_S3_SSE_KMS_ID": "spilo",
+    "AWS_REGION": "eu-central-1",
+    "AWS_ENDPOINT": "https://s3:9000",
+    "AWS_S3_FORCE_PATH_STYLE": "true",
+    "AWS_CA_BUNDLE": "/run/secrets/ca.pem",
+    "AWS_ACCESS_KEY_ID_FILE": "/run/secrets/s3-key",
+    "AWS_SECRET_ACCESS_KEY_FILE": "/run/secrets/s3-secret",
+    "BACKUP_SCHEDULE": "0 1 * * *",
+    "BACKUP_INCREMENTALS": "6",
+    "BACKUP_NUM_TO_RETAIN": "5",
+    "ARCHIVE_TIMEOUT": "60",
 }
 
 
@@ -61,6 +85,7 @@ def test_the_dcs_comes_first() -> None:
     """The rest waits for it."""
     assert [m.kind for m in made().values()] == [
         *["dcs"] * 3,
+        "s3",
         "client",
         *["node"] * 3,
         *["elb"] * 2,
@@ -89,12 +114,75 @@ def test_a_nodes_environment_is_spilos() -> None:
         "ETCD3_HOSTS": "198.18.7.21:2379,198.18.7.22:2379,198.18.7.23:2379",
         "PGPASSWORD_SUPERUSER_FILE": "/run/secrets/superuser",
         "PGPASSWORD_STANDBY_FILE": "/run/secrets/standby",
+        "RESTAPI_USERNAME": "patroni",
+        "RESTAPI_PASSWORD_FILE": "/run/secrets/rest",
+        "SSL_CA_FILE": "/run/secrets/ca.pem",
+        "SSL_CERTIFICATE_FILE": "/run/secrets/server.crt",
+        "SSL_PRIVATE_KEY_FILE": "/run/secrets/server.key",
         "WATCHDOG": "required",
         "START_GATE": "/run/spilo/gate",
+        **STORAGE,
+        "WALE_BACKUP_THRESHOLD_PERCENTAGE": "2000",
     }
     assert (node.image, node.data) == ("spilo", "/home/postgres/pgdata")
     assert set(node.tmpfs) == {"/run/spilo"}, "the gate must vanish with a restart"
     assert node.environment["START_GATE"].startswith("/run/spilo/")
+
+
+CLONES: list[tuple[RecoveryTarget, Mapping[str, str]]] = [
+    (RecoveryTarget("latest"), {}),
+    (
+        RecoveryTarget("time", "2026-11-23 10:00:00+00"),
+        {"CLONE_TARGET_TIME": "2026-11-23 10:00:00+00"},
+    ),
+    (RecoveryTarget("xid", "742"), {"CLONE_TARGET_XID": "742"}),
+    (
+        RecoveryTarget("lsn", "0/3000060", inclusive=False),
+        {"CLONE_TARGET_LSN": "0/3000060", "CLONE_TARGET_INCLUSIVE": "false"},
+    ),
+    (RecoveryTarget("name", "before"), {"CLONE_TARGET_NAME": "before"}),
+]
+
+
+@pytest.mark.parametrize(("target", "words"), CLONES)
+def test_a_clone_reads_the_sources_place_and_has_its_own(
+    target: RecoveryTarget, words: Mapping[str, str]
+) -> None:
+    """Golden: in Spilo's names, and nothing of it on the source's nodes."""
+    site = Site("restored", 1, "drill", target)
+    found = {m.name: m for m in machines(Cluster(nodes=1), Stack(), NET, site)}
+    environment = found["restored-pg-1"].environment
+    assert environment["SCOPE"] == "restored"
+    assert environment["SSL_CERTIFICATE_FILE"] == "/run/secrets/restored/server.crt"
+    clone = {name: value for name, value in environment.items() if name.startswith("CLONE_")}
+    assert clone == {"CLONE_SCOPE": "drill", "CLONE_WAL_S3_BUCKET": "spilo", **words}
+    assert not any("CLONE" in name for name in made()["pg-1"].environment)
+
+
+def test_clusters_of_one_run_share_nothing_but_s3_and_the_clients() -> None:
+    """Neither a name nor an address; and a clone brings no S3 of its own."""
+    target = RecoveryTarget("latest")
+    every = [*made(Cluster(nodes=7)).values()]
+    for number in range(1, SITES):
+        site = Site(f"c-{number}", number, "drill", target)
+        every += machines(Cluster(nodes=7), Stack(), NET, site)
+    assert len({m.name for m in every}) == len({m.address for m in every}) == len(every)
+    assert all(ipaddress.IPv4Address(m.address) in NET for m in every)
+    assert [m.name for m in every if m.kind in ("s3", "client")] == ["s3", "client-region"]
+
+
+def test_what_the_stack_lays_over_the_configuration_wins() -> None:
+    """On all nodes, or on those of a clone alone: how defects are planted."""
+    lie: Mapping[str, Json] = {"postgresql": {"parameters": {"archive_command": "/bin/true"}}}
+    everywhere = made(stack=Stack(configuration=lie))["pg-1"]
+    assert (
+        json.loads(everywhere.environment["SPILO_CONFIGURATION"])["postgresql"] == lie["postgresql"]
+    )
+    stack = Stack(clone_configuration=lie)
+    assert "archive_command" not in made(stack=stack)["pg-1"].environment["SPILO_CONFIGURATION"]
+    site = Site("restored", 1, "drill", RecoveryTarget("latest"))
+    clone = {m.name: m for m in machines(Cluster(), stack, NET, site)}["restored-pg-1"]
+    assert "/bin/true" in clone.environment["SPILO_CONFIGURATION"]
 
 
 def test_the_watchdog_is_off_unless_required() -> None:
@@ -106,8 +194,9 @@ def test_the_elbs_know_every_node_and_what_to_ask() -> None:
     """Each has its own health check; a planted defect changes one."""
     found = made(Cluster(nodes=2), Stack(primary_check="/replica"))
     targets = "pg-1=198.18.7.11,pg-2=198.18.7.12"
-    assert found["primary-elb"].environment == {"ELB_TARGETS": targets, "ELB_CHECK": "/replica"}
-    assert found["replica-elb"].environment == {"ELB_TARGETS": targets, "ELB_CHECK": "/replica"}
+    wanted = {"ELB_TARGETS": targets, "ELB_CHECK": "/replica", "ELB_CHECK_SSL": "on"}
+    assert found["primary-elb"].environment == wanted
+    assert found["replica-elb"].environment == wanted
     assert made()["primary-elb"].environment["ELB_CHECK"] == "/primary"
 
 

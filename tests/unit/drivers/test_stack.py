@@ -23,4 +23,4 @@ def test_a_stack_is_not_changed_in_place() -> None:
     with pytest.raises(FrozenInstanceError):
         Stack().primary_check = "/replica"  # type: ignore[misc]
     assert Stack(environment={"SUPERVISE": "off"}).environment == {"SUPERVISE": "off"}
-    assert Stack().environment == {}
+    assert "SUPERVISE" not in Stack().environment
