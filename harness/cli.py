@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.result import ScenarioResult
     from harness.verdict import Verdict
 
+_CELLS_OF_EACH = 2  # that `./drill test` runs of each scenario
 _INTERRUPTED = 130  # what the parser makes of a KeyboardInterrupt
 
 Backend = Literal["sim", "docker", "aws"]
@@ -351,6 +352,9 @@ def test(
     if not any(Path(word.split("::")[0]).exists() for word in words if not word.startswith("-")):
         places = ["tests/mutants"] if mutants else ["tests", "scenarios"]
         words += [str(root / place) for place in places if (root / place).is_dir()]
+        if not mutants and not any(word.startswith(("-m", "--sample")) for word in words):
+            # Each check and each scenario, but not each combination: `tox -e docker` has them all.
+            words += [f"--sample={_CELLS_OF_EACH}", "-m", "not slow"]
     # Two at a time: a cluster mostly waits, and two fill the two cores of a small machine.
     # Steal work: the longest tests are the clusters, and they stand together.
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):

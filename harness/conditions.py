@@ -5,7 +5,7 @@ by. A verdict rests on acknowledged operations (docs/adr/0002).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -15,6 +15,7 @@ from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Driver, Reply
 from harness.scenario import Cluster, Steady
+from harness.together import together
 
 _REST_DEADLINE_S = 1.5
 
@@ -67,6 +68,19 @@ def look(driver: Driver, clock: Clock) -> View:
     for task in tasks:
         task.join()
     return View(keys, {node.name: members[node.name] for node in driver.nodes})
+
+
+def running(driver: Driver, clock: Clock, machines: Iterable[str]) -> Sequence[str]:
+    """Return those of these machines on which a process runs, all asked at once."""
+    names = list(machines)
+    found: set[str] = set()
+
+    def ask(name: str) -> None:
+        if driver.pids(name, "all"):
+            found.add(name)
+
+    together(clock, (partial(ask, name) for name in names), "running")
+    return [name for name in names if name in found]
 
 
 def answers(driver: Driver, node: str) -> bool:

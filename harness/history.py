@@ -20,10 +20,29 @@ A run records, by function (`f`), with its process and its value:
 - `patroni`: `rest/<node>`: the body of GET /patroni with `"status"` added; evidence only
 - `dcs`: `dcs/<member>`: `{"key", "value", "revision"}`: a watched key changed (null = gone)
 - `dcs-term`: `dcs/<member>`: `{"term", "leader"}`: another member leads the DCS
+- `object`: `s3/<prefix>`: what S3 holds: `{"key", "size", "etag", "sse", "kms_key"}` of each object
+  when it is first seen or has changed, `{"key", "gone": true}` when it is no longer there
+- `mark`: `nemesis`: `{"nodes": [leader], "at", "mark": name, "held": bool, "tli", "time": text with
+  zone, "time_us", "lsn": "X/Y", "next_lsn": start of the first record at or after `lsn`, "xid",
+  "restore_point": name, "restore_lsn", "system_identifier", "digest": {table: md5} if held,
+  "commits" and "aborts": [[xid, start lsn, time in us], ...] if not held: those around the mark in
+  WAL order, "commits_from": lsn}`
+- `backup`: `nemesis`: `{"nodes": [node], "at", "kind", "label", "stop_lsn": at most}`; of one that
+  was allowed to fail and did, `"label": null` and `"failed"`, why
+- `destroy`: `nemesis`: `{"nodes": [machines], "at", "kept": [...]}`
+- `restore`: `nemesis`: `{"nodes": [nodes], "at", "cluster": name, "mark": name or null, "target":
+  {"kind", "value", "inclusive"}, "writable": ns, when it first acknowledged a write, "primary",
+  "tli", "system_identifier", "source_system_identifier", "digest": {table: md5}, "prefix",
+  "source_prefix"}`
+- `replace`: `nemesis`: `{"nodes": [node], "at", "seconds", "leader_sent_bytes"}`; null when the
+  leader changed meanwhile
+- `wait`: `nemesis`: until `archived`: `{"archived": segment}`
+- `heal` of S3: `nemesis`: `{"nodes": [], "s3": "well"}`
 - `delay`: `harness`, `client/<vantage>`: longest scheduling delay of the last second, in seconds
-- `read`: `final`: `key` = `probe` or a workload's table; value = everything the survivor holds
+- `read`: `final`, `restored/<cluster>`: `key` = `probe` or a workload's table; value = everything
+  that the survivor, or the restored cluster, holds
 
-`run`, `phase`, `dcs`, `dcs-term` and `delay` are observations: bare events of type `info`.
+`run`, `phase`, `dcs`, `dcs-term`, `object` and `delay` are observations: bare events of type `info`.
 """
 
 import gc
@@ -51,7 +70,8 @@ Outcome: TypeAlias = Literal["ok", "fail", "info"]
 EventType: TypeAlias = Literal["invoke", "ok", "fail", "info"]
 EVENT_TYPES = ("invoke", "ok", "fail", "info")
 NEMESIS = "nemesis"
-_OBSERVATIONS = frozenset({"run", "phase", "dcs", "dcs-term", "delay"})  # events, never operations
+# Events, never operations.
+_OBSERVATIONS = frozenset({"run", "phase", "dcs", "dcs-term", "object", "delay"})
 _HEAL = "heal"
 
 
@@ -172,7 +192,9 @@ class History:
                 found[event.f].append(event)
         return {f: tuple(events) for f, events in found.items()}
 
-    def notes(self, f: Literal["run", "phase", "dcs", "dcs-term", "delay"]) -> tuple[Event, ...]:
+    def notes(
+        self, f: Literal["run", "phase", "dcs", "dcs-term", "object", "delay"]
+    ) -> tuple[Event, ...]:
         """Return what was observed without being asked for: events that complete no invocation."""
         return self._events_by_f.get(f, ())
 

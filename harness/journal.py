@@ -9,12 +9,14 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
+from harness import storage, targets
 from harness.errors import DriverError
 from harness.history import Json
-from harness.protocols import Driver, Link, Undo
+from harness.protocols import Driver, Link, Process, Undo
 
 
 class Journal:
@@ -105,14 +107,41 @@ def _read(text: bytes) -> dict[int, Undo]:
     return entries
 
 
-def undo(driver: Driver, entry: Undo) -> None:
-    """Undo one fault by the driver's method of that name."""
-    if entry.method == "mend":
+def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
+    """Undo one fault by the driver's method of that name.
+
+    Args:
+        driver: of the run's own cluster, and of what serves all clusters.
+        entry: what to undo.
+        clones: the drivers of the run's other clusters; one undoes what is on its machines.
+    """
+    driver = _who_has(entry, driver, clones)
+    if entry.method == "s3":
+        storage.keeper(driver, "heal").s3(**entry.arguments)  # type: ignore[arg-type]
+    elif entry.method == "mend":
         driver.mend(Link(**entry.arguments))  # type: ignore[arg-type]
     elif entry.method == "thaw":
         driver.thaw(**entry.arguments)  # type: ignore[arg-type]
     else:
         driver.start(**entry.arguments)  # type: ignore[arg-type]
+
+
+def _who_has(entry: Undo, driver: Driver, clones: Sequence[Driver]) -> Driver:
+    machine = machine_of(entry)
+    return next((one for one in clones if machine in targets.machines(one)), driver)
+
+
+def machine_of(entry: Undo) -> str | None:
+    """Return the machine that an undo is about; None when it is about none."""
+    name = entry.arguments.get("node") or entry.arguments.get("source")
+    return None if name is None else str(name)
+
+
+def moot(machine: str) -> Iterator[Undo]:
+    """Yield what need not be undone on a machine that was destroyed, or made anew since."""
+    yield Undo("start", {"node": machine})
+    for process in get_args(Process):
+        yield Undo("thaw", {"node": machine, "process": process})
 
 
 def words(entry: Undo) -> str:
@@ -126,12 +155,13 @@ def heal(
     says: Callable[[str], None],
     *,
     undone: Callable[[Undo], None] = lambda _: None,
+    clones: Sequence[Driver] = (),
 ) -> Sequence[str]:
     """Undo all that is open, last first; one failure does not stop the rest.
 
     Args:
         journal: what is open is read from it, and struck there.
-        driver: what undoes it.
+        driver, clones: what undoes it.
         says: is told of each entry once it is undone.
         undone: likewise, for who keeps a record.
 
@@ -141,7 +171,7 @@ def heal(
     failures: list[str] = []
     for entry in journal.open:
         try:
-            undo(driver, entry)
+            undo(driver, entry, clones)
         except DriverError as error:
             failures.append(f"{words(entry)}: {error}")
         except Exception as error:  # noqa: BLE001 - not even a bug may keep the rest from being undone

@@ -14,6 +14,7 @@ class PlannedStep:
 
     Attributes:
         label: for people: `kill leader (power-off)`.
+        cluster: what it acts on; None is the scenario's own.
         name: what `as:` calls it. at_s: the reading of the scenario clock that it waits for.
         path: `steps[2]`, where an error points.
     """
@@ -24,6 +25,7 @@ class PlannedStep:
     name: str | None = None
     at_s: float | None = None
     background: bool = False
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from argparse import ArgumentError
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -78,6 +79,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     _add(group, "backend", help="where scenarios run (default: docker)", choices=_BACKENDS)
     _add(group, "seed", help="what every random choice of a scenario comes from", type=int)
     _add(group, "repeat", help="runs of each cell of a scenario", type=int)
+    _add(
+        group,
+        "sample",
+        help="at most so many cells of each scenario, drawn by the seed to cover each axis",
+        type=int,
+    )
     group.addoption(
         "--drill-out",
         dest="drill_out",
@@ -162,7 +169,10 @@ class ScenarioFile(pytest.File):
                 text = f"label {label!r} is a mark that acts on pytest; expected another word"
                 raise self.CollectError(f"{scenario.file}: {text}")
             self.config.addinivalue_line("markers", f"{label}: label of scenarios")
-        for cell in planned.cells:
+        cells = planned.cells
+        if (most := self.config.getoption("drill_sample")) is not None:
+            cells = seeds.spread(cells, most, Random(f"{session.seed}/{scenario.name}"))
+        for cell in cells:
             yield ScenarioItem.from_parent(
                 self, name=_item_name(planned, cell), planned=replace(planned, cells=[cell])
             )

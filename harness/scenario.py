@@ -115,6 +115,24 @@ class PatroniSettings(Model):
     failsafe_mode: bool = False
 
 
+class Backups(Model):
+    """What the cluster keeps in S3; the reference stack's own numbers unless given.
+
+    Attributes:
+        schedule: when base backups are made: cron's five fields, UTC. The first one is made as
+            soon as there is a leader.
+        incrementals: so many follow each full backup.
+        retain: full backups that are kept, each with the WAL that it needs.
+        archive_timeout: after this long a segment of WAL is closed and archived, full or not:
+            what a total loss may cost.
+    """
+
+    schedule: Text = "0 1 * * *"
+    incrementals: int = Field(6, ge=0, le=1000)
+    retain: int = Field(5, ge=1, le=1000)
+    archive_timeout: Duration = Field(60.0, ge=1.0, le=86400.0)
+
+
 class Cluster(Model):
     """The cluster that a scenario runs against.
 
@@ -129,6 +147,7 @@ class Cluster(Model):
         watchdog: `required`: PostgreSQL is killed when its Patroni hangs, before the leader key
             can expire.
         patroni: Patroni's dynamic configuration.
+        backups: what is kept in S3.
     """
 
     postgres: int = Field(17, ge=13, le=18)
@@ -138,6 +157,7 @@ class Cluster(Model):
     sync: Sync = "async"
     watchdog: Literal["none", "required"] = "none"
     patroni: PatroniSettings = PatroniSettings()
+    backups: Backups = Backups()
 
 
 class ReplicaState(Model):

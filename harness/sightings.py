@@ -1,20 +1,26 @@
 """What a history shows, in the terms that checkers think in.
 
 Who acknowledged writes, who was asked and when, who held the leader key, who was primary when a
-fault struck. Everything is read from the history; nothing here judges.
+fault struck, what a restored cluster holds, what S3 holds. Everything is read from the history;
+nothing here judges.
 """
 
 import json
+import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from harness.history import History, Json, Op, effect_at
 from harness.verdict import UndecidedError
 
 PROBE = "probe/"
+_RESTORED = "restored/"
 NS = 1_000_000_000
+SSE_KMS = "aws:kms"  # how S3 names the encryption with a key of KMS
 
 
 def seconds(duration_ns: int) -> float:
@@ -357,3 +363,222 @@ def as_key(value: Json) -> Hashable:
     if value is None or isinstance(value, str | int | float):
         return value
     return json.dumps(value, sort_keys=True)
+
+
+# --- what was written, element by element ---------------------------------------------------------
+
+
+class Element(NamedTuple):
+    """One thing that was written: a number in the probes' table, or an entry of a list.
+
+    Attributes:
+        key: the list; None in the probes' table.
+    """
+
+    table: str
+    key: Hashable
+    value: Hashable
+
+    def __str__(self) -> str:
+        place = "" if self.key is None else f"{self.key}:"
+        return f"{self.table} {place}{self.value}"
+
+
+def elements(op: Op) -> Sequence[Element]:
+    """Return what the operation asked to be written."""
+    table = "probe" if op.key is None and op.f == "write" else str(as_key(op.key))
+    if op.f == "write":
+        return [Element(table, None, as_key(op.argument))]
+    return [Element(table, as_key(key), as_key(it)) for key, it in appends(op.argument)]
+
+
+def shown(table: str, rows: Json) -> Iterator[Element]:
+    """Yield what a read of a whole table shows: `["r", key, [elements]]`, or numbers.
+
+    Raises:
+        UndecidedError: when it is no such list.
+    """
+    if isinstance(rows, str) or not isinstance(rows, Sequence):
+        raise UndecidedError(f"the read of {table} holds {str(rows)[:40]!r}, not a list")
+    for row in rows:
+        match row:
+            case ["r", key, None]:
+                continue
+            case ["r", key, [*held]]:
+                yield from (Element(table, as_key(key), as_key(it)) for it in held)
+            case _:
+                yield Element(table, None, as_key(row))
+
+
+# --- marks and restored clusters ------------------------------------------------------------------
+
+
+def said(deed: Op) -> Mapping[str, Json]:
+    """Return what a step recorded of itself."""
+    return deed.value if isinstance(deed.value, Mapping) else {}
+
+
+def restoring(history: History, cluster: str) -> Op:
+    """Return the step that restored the cluster of this name.
+
+    Raises:
+        UndecidedError: when none did, or it did not succeed.
+    """
+    for deed in reversed(history.deeds):
+        if deed.f == "restore" and deed.outcome == "ok" and said(deed).get("cluster") == cluster:
+            return deed
+    raise UndecidedError(f"no cluster {cluster!r} was restored")
+
+
+def marking(history: History, name: str) -> Op:
+    """Return the step that made the mark of this name.
+
+    Raises:
+        UndecidedError: when none did, or it did not succeed.
+    """
+    for deed in reversed(history.deeds):
+        if deed.f == "mark" and deed.outcome == "ok" and said(deed).get("mark") == name:
+            return deed
+    raise UndecidedError(f"no mark {name!r} was made")
+
+
+def writable_at(restore: Op) -> int:
+    """Return when a restored cluster first acknowledged a write (ns)."""
+    at = said(restore).get("writable")
+    return at if isinstance(at, int) else effect_at(restore)
+
+
+def is_of(restore: Op, op: Op) -> bool:
+    """Tell whether an operation went to the restored cluster, not to the one it came from."""
+    return str(op.process).startswith(_RESTORED) or (
+        op.node is not None and op.node in touched(restore) and op.start >= restore.start
+    )
+
+
+def is_in_place(history: History, restore: Op) -> bool:
+    """Tell whether the restored cluster is the scenario's own, made anew."""
+    return bool(touched(restore)) and set(touched(restore)) <= set(nodes(history))
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restored cluster was read to hold.
+
+    Attributes:
+        present: how often each element is there.
+        tables: those that were read.
+        doubts: by table, why a read of it shows nothing.
+    """
+
+    present: Counter[Element]
+    tables: frozenset[str]
+    doubts: Mapping[str, str]
+
+
+def restored(history: History, cluster: str) -> Restored:
+    """Return what the restored cluster holds: the first good read of each of its tables.
+
+    Raises:
+        UndecidedError: when nothing was read.
+    """
+    process = f"{_RESTORED}{cluster}"
+    present: Counter[Element] = Counter()
+    tables: set[str] = set()
+    doubts: dict[str, str] = {}
+    for op in history.select("read", process=process):
+        table = str(as_key(op.key))
+        if str(op.process) != process and not str(op.process).startswith(f"{process}/"):
+            continue
+        if op.outcome != "ok":
+            doubts[table] = f"the read of {table} ended {op.outcome}: {op.error or 'no reason'}"
+        elif table not in tables:
+            present.update(shown(table, op.value))
+            tables.add(table)
+    if not tables and not doubts:
+        raise UndecidedError(f"nothing was read from {cluster!r}")
+    left = {table: doubt for table, doubt in doubts.items() if table not in tables}
+    return Restored(present, frozenset(tables), left)
+
+
+# --- what S3 holds --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One object in S3 was first seen, seen to have changed, or seen to be gone.
+
+    Attributes:
+        time: when it was seen, ns; it happened at some time since the listing before.
+        value: what was recorded of it.
+    """
+
+    time: int
+    key: str
+    value: Mapping[str, Json]
+
+    @property
+    def is_gone(self) -> bool:
+        return self.value.get("gone") is True
+
+
+def object_sightings(history: History, prefix: str = "") -> Sequence[Sighting]:
+    """Return what was seen of the objects below a prefix, by time."""
+    folder = f"{prefix.rstrip('/')}/" if prefix else ""
+    return [
+        Sighting(event.time, key, event.value)
+        for event in history.notes("object")
+        if isinstance(event.value, Mapping)
+        and isinstance(key := event.value.get("key"), str)
+        and key.startswith(folder)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A file of the WAL archive, by the name of its object.
+
+    Attributes:
+        archive: the folder of one stanza and one version: `<prefix>archive/<stanza>/17-1`.
+        number: of the segment since the beginning of the log; None for a timeline's history.
+        name: as PostgreSQL calls the file.
+    """
+
+    archive: str
+    tli: int
+    number: int | None
+    name: str
+
+
+# The history of a timeline carries no checksum. What PostgreSQL calls `.partial` is no segment.
+# Source: pgBackRest 2.55, command/archive/push (`<segment>-<SHA-1>`, below `<16 digits>/`).
+_ARCHIVED = re.compile(
+    r"(?P<archive>(?:.*/)?archive/[^/]+/[^/]+)/(?:"
+    r"(?:[0-9A-F]{16}/)?(?P<segment>[0-9A-F]{24})-[0-9a-f]{40}"
+    r"|(?P<history>[0-9A-F]{8}\.history)(?:-[0-9a-f]{40})?"
+    r")(?:\.(?:zst|gz|lz4|bz2))?"
+)
+_SEGMENTS_A_LOG = 256  # of 16 MiB in 4 GiB: the middle part of the name counts these
+
+
+def segment_number(name: str) -> int:
+    """Return the position of a segment of 16 MiB in the log, from the 24 digits of its name.
+
+    Source: PostgreSQL, `XLogFileName`: timeline, log and segment, 8 hex digits each.
+    """
+    return int(name[8:16], 16) * _SEGMENTS_A_LOG + int(name[16:24], 16)
+
+
+def segment_name(tli: int, number: int) -> str:
+    """Return what PostgreSQL calls a segment of 16 MiB."""
+    log, segment = divmod(number, _SEGMENTS_A_LOG)
+    return f"{tli:08X}{log:08X}{segment:08X}"
+
+
+def archived(key: str) -> Archived | None:
+    """Return which file of the WAL archive the object is; None when it is none."""
+    match = _ARCHIVED.fullmatch(key)
+    if match is None:
+        return None
+    if (name := match["segment"]) is None:
+        return Archived(match["archive"], int(match["history"][:8], 16), None, match["history"])
+    return Archived(match["archive"], int(name[:8], 16), segment_number(name), name)

@@ -43,6 +43,12 @@ def resolve(
     return _pick(target, found, random)
 
 
+def machines(driver: Driver) -> Sequence[str]:
+    """Return the names of all machines of a cluster: nodes, DCS members and ELBs."""
+    servers = (*driver.nodes, *driver.dcs_members)
+    return [*(machine.name for machine in servers), *driver.machines("elb")]
+
+
 def describe(target: Target) -> str:
     """Return the target in the words of the scenario file: `role=leader`."""
     parts = target.model_dump(
@@ -54,7 +60,8 @@ def describe(target: Target) -> str:
 def _candidates(target: Target, scene: _Scene) -> Sequence[str]:
     nodes = [node.name for node in scene.driver.nodes]
     if target.ref is not None:
-        return scene.named.get(target.ref, ())
+        ours = machines(scene.driver)  # a run may have other clusters beside this one
+        return [name for name in scene.named.get(target.ref, ()) if name in ours]
     if target.node is not None:
         return [target.node] if target.node in nodes else ()
     if target.random is not None:

@@ -1,8 +1,9 @@
 """The clients of one trial: workloads, probes and watchers; starting, following, stopping them."""
 
+import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -10,11 +11,14 @@ from pathlib import Path
 from random import Random
 
 from harness.clock import Clock
-from harness.errors import DriverError
+from harness.errors import AbortedError, DriverError
 from harness.history import Follower
-from harness.protocols import Driver, Job
+from harness.protocols import Client, Driver, Job, Keeps
+from harness.together import together
 
 REGION = "region"
+# What the watcher of the objects is sent to; it stands for a name of the cluster's own.
+S3 = "s3"
 # Acknowledgements before the first step: two seconds of the default rate.
 _BASELINE = 40
 _SETTLE_S = 30.0  # for those
@@ -23,7 +27,11 @@ _RESUME_S = 90.0
 
 
 class Traffic:
-    """All that uses or watches the cluster while the steps run."""
+    """All that uses or watches the scenario's own cluster while the steps run.
+
+    Attributes:
+        stopped: all that uses it has ended, and with it those who watch its machines.
+    """
 
     def __init__(
         self, driver: Driver, workloads: Sequence[Job], logs: Path, clock: Clock, random: Random
@@ -33,6 +41,8 @@ class Traffic:
         self._workloads = workloads
         self._clock = clock
         self._acks = _Acknowledgements(logs)
+        self._changing = threading.Lock()  # nobody is stopped while all are held
+        self.stopped = False
 
         def probe(name: str, plugin: str, through: str) -> Job:
             return Job(name, "probes", plugin, {}, through, random.getrandbits(32))
@@ -43,10 +53,12 @@ class Traffic:
             *(probe(f"rest/{n.name}", "rest", n.name) for n in driver.nodes),
         ]
         self._writers = [(probe(f"probe/{n.name}", "writes", n.name), n.az) for n in driver.nodes]
+        # S3 outlives the cluster, and so does who watches it.
+        self._lasting = [probe(S3, "objects", S3)] if isinstance(driver, Keeps) else []
 
     def watch(self) -> None:
-        """Begin to record what the DCS and Patroni say."""
-        for job in self._watchers:
+        """Begin to record what the DCS and Patroni say, and what S3 holds."""
+        for job in (*self._watchers, *self._lasting):
             self._driver.client(REGION).start(job)
 
     def begin(self, primary: str) -> None:
@@ -85,20 +97,75 @@ class Traffic:
                 )
         self._clock.sleep(0)  # an abort meanwhile ends the run
 
-    def end(self, survivor: str) -> None:
-        """Stop all at once, each with its last operation, and read what the survivor holds."""
-        jobs = [(job, REGION) for job in (*self._workloads, *self._watchers)]
-        stops = [
-            self._clock.spawn(
-                partial(self._driver.client(vantage).stop, job.name), f"stop-{job.name}"
-            )
-            for job, vantage in (*jobs, *self._writers)
-        ]
-        for stop in stops:
-            stop.join()
-        probe = Job("probe", "probes", "writes", {}, survivor, 0)
-        for job in (*self._workloads, probe):
-            self._driver.client(REGION).final_read(replace(job, through=survivor))
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no workload and no probe write inside the block; what they had begun has ended."""
+        with self._changing:
+            users = [] if self.stopped else [*self._users()]
+            try:
+                self._tell(users, lambda client, job: client.hold(job.name), "hold")
+                yield
+            finally:
+                # Also those that were not held: some may be, when another could not.
+                self._tell(users, lambda client, job: client.release(job.name), "release")
+
+    def stop(self) -> None:
+        """Stop all at once, each with its last operation, but for who watches S3. Once."""
+        with self._changing:
+            if self.stopped:
+                return
+            self.stopped = True
+            watchers = [(job, REGION) for job in self._watchers]
+            self._tell([*self._users(), *watchers], _stop, "stop")
+
+    def end(self, survivor: str | None) -> None:
+        """Stop what still runs, and read what the survivor holds, where there is one."""
+        together(
+            self._clock,
+            [self.stop, partial(self._tell, [(job, REGION) for job in self._lasting], _stop, S3)],
+            "end",
+        )
+        if survivor is not None:
+            for job in self._tables(survivor):
+                self._driver.client(REGION).final_read(job)
+
+    def read_back(self, driver: Driver, node: str, *, reader: str) -> Iterator[str]:
+        """Record what each table of a workload or a probe holds on a restored node, as `reader`.
+
+        Yields:
+            Why one could not be read. What was restored may lack a table, and that is no error of
+            the run: the failed read is recorded, and whoever needs it is undecided.
+        """
+        for job in self._tables(node):
+            try:
+                driver.client(REGION).final_read(job, reader=reader)
+            except AbortedError:
+                raise
+            except DriverError as error:
+                yield str(error)
+
+    def _tables(self, node: str) -> Iterator[Job]:
+        """Yield the jobs whose tables are read in the end, each sent to this node."""
+        for job in (*self._workloads, Job("probe", "probes", "writes", {}, node, 0)):
+            yield replace(job, through=node)
+
+    def _users(self) -> Iterable[tuple[Job, str]]:
+        """Return all who write, and where each stands."""
+        return (*((job, REGION) for job in self._workloads), *self._writers)
+
+    def _tell(
+        self,
+        jobs: Iterable[tuple[Job, str]],
+        what: Callable[[Client, Job], None],
+        name: str,
+    ) -> None:
+        """Tell the clients of all these jobs at once."""
+        work = [partial(what, self._driver.client(vantage), job) for job, vantage in jobs]
+        together(self._clock, work, name)
+
+
+def _stop(client: Client, job: Job) -> None:
+    client.stop(job.name)
 
 
 class _Acknowledgements:

@@ -8,16 +8,15 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from harness import conditions, drivers, journal, registry, targets
-from harness.clock import NS, Task, WallClock
+from harness import conditions, drivers, journal, registry
+from harness.clock import NS, WallClock
 from harness.errors import AbortedError, DriverError, HarnessError, NotSteadyError
 from harness.history import NEMESIS, Json, merge_logs
 from harness.plan import Cell, Plan, PlannedStep
-from harness.protocols import Undo
 from harness.record import Record
-from harness.scenario import Cluster, Steady, Target
 from harness.traffic import Traffic
 from harness.units import format_duration
+from harness.worlds import OWN, ClusterWorld, Worlds
 
 # How many of Patroni's rounds the first step is put off at the most.
 _ROUNDS = 1.0
@@ -25,7 +24,7 @@ _ROUNDS = 1.0
 
 @dataclass
 class Trial:
-    """A cluster from its start to its end, and what is done to it. Implements `World`.
+    """A cluster from its start to its end, what is done to it, and what is restored from it.
 
     Attributes:
         history: where the merged history is, once there is one.
@@ -47,20 +46,26 @@ class Trial:
             HarnessError: when the run proved nothing.
         """
         self.clock.sleep(0)  # after an abort nothing is begun
-        self._named: dict[str, Sequence[str]] = {}
-        self._before: str | None = None
         self._hurried = 0
-        self._background: list[Task] = []
         run_id = f"{Random().getrandbits(32):08x}"
         failures: list[Exception] = []
-        with closing(journal.Journal(self.folder / "journal.jsonl")) as self._journal:
-            _make_room(self.folder, self._journal)
+        with closing(journal.Journal(self.folder / "journal.jsonl")) as book:
+            _make_room(self.folder, book)
             log = self.folder / "clients" / "nemesis.jsonl"
             with closing(Record(log, self.clock, self.tell)) as self._record:
                 says = self._record.says
                 self.driver = make_driver(
                     self.plan.backend, run_id, self.folder, self.clock, keep=keep, says=says
                 )
+                self._worlds = Worlds(
+                    clock=self.clock,
+                    random=self.random,
+                    steady=self.cell.steady,
+                    journal=book,
+                    record=self._record,
+                    own=self.driver,
+                )
+                self._worlds.join(OWN, self.driver, self.cell.cluster)
                 try:
                     with self._record.sampling_delay(), self._limited():
                         self._act()
@@ -79,23 +84,27 @@ class Trial:
         self._record_facts()
         logs = self.folder / "clients"
         traffic = Traffic(self.driver, self.cell.workloads, logs, self.clock, self.random)
+        self._worlds.traffic = traffic
         traffic.watch()
         self._steady("before the first step")
         self.versions.update(self.driver.versions())
         traffic.begin(self._leader())
         # Patroni's rounds were hurried, so they stand at the same point in every run, and every
         # fault would meet the same age of the leader key. A key's age is uniform in reality.
-        self.clock.sleep(self.random.uniform(0, _ROUNDS * self.cluster.patroni.loop_wait))
+        self.clock.sleep(self.random.uniform(0, _ROUNDS * self.cell.cluster.patroni.loop_wait))
         record.begin()
         record.phase("steps")
         for number, step in enumerate(self.cell.steps):
             self._step(number, step)
         self._join_background()
-        self._heal()
+        self._worlds.heal()
         self._steady("after the last step")
-        traffic.resume()
+        # Of a cluster that was destroyed nothing is left to come back, or to be read.
+        survives = not traffic.stopped
+        if survives:
+            traffic.resume()
         record.phase("settled")
-        traffic.end(self._leader())
+        traffic.end(self._leader() if survives else None)
         record.phase("end")
 
     def _shape(self) -> str:
@@ -119,18 +128,21 @@ class Trial:
         )
 
     def _steady(self, when: str) -> None:
-        """Wait for the steady state.
+        """Wait for the steady state of the last cluster that exists.
 
         Raises:
             NotSteadyError: with what it lacks.
         """
         wanted = self.cell.steady
+        world = self._worlds.last
+        if world is None:
+            raise NotSteadyError(f"not steady {when}: every cluster of the run was destroyed")
         lacks: Sequence[str] = ()
 
         def holds() -> bool:
             nonlocal lacks
-            view = conditions.look(self.driver, self.clock)
-            lacks = conditions.steady(view, self.cell.cluster, wanted).lacks
+            view = world.look()
+            lacks = conditions.steady(view, world.cluster, wanted).lacks
             if lacks:
                 self._hurry(view)
             return not lacks
@@ -166,7 +178,7 @@ class Trial:
             self._wait_until(step.at_s, step.path)
         if step.background:
             work = partial(self._perform, f"{NEMESIS}/{number}", step)
-            self._background.append(self.clock.spawn(work, step.path))
+            self._worlds.background.append(self.clock.spawn(work, step.path))
         else:
             self._perform(NEMESIS, step)
 
@@ -177,81 +189,39 @@ class Trial:
         self.clock.sleep(-late)
 
     def _perform(self, process: str, step: PlannedStep) -> None:
+        world = self._world_of(step)
         if step.verb.name in registry.faults():
             # In an election nobody leads; whoever led before it is still the one to compare with.
-            self._before = conditions.look(self.driver, self.clock).leader or self._before
+            world.before = world.look().leader or world.before
         self._record.says(step.label)
         argument: dict[str, Json] = {"as": step.name, "step": step.path}
         self._record.event(process, "invoke", step.verb.name, argument)
         try:
-            done = step.verb.perform(self)
+            done = step.verb.perform(world)
         except DriverError as error:
             self._record.event(process, "info", step.verb.name, argument, error=str(error))
             raise type(error)(f"{step.path}: {error}") from None
         nodes = done.get("nodes")
         names = [str(node) for node in nodes] if isinstance(nodes, Sequence) else []
         if step.name is not None:
-            self._named[step.name] = names
+            self._worlds.named[step.name] = names
+        if step.verb.name == "mark":
+            self._worlds.marks[str(done["mark"])] = done
         self._record.event(process, "ok", step.verb.name, {**argument, **done})
         self._record.says(f"{step.label}: done{' on ' + ', '.join(names) if names else ''}")
 
+    def _world_of(self, step: PlannedStep) -> ClusterWorld:
+        try:
+            return self._worlds.of(step.cluster)
+        except DriverError as error:
+            raise DriverError(f"{step.path}: {error}") from None
+
     def _join_background(self) -> None:
-        for task in self._background:
+        for task in self._worlds.background:
             task.join()
-        self._background.clear()
-
-    # --- protocols.World -------------------------------------------------------------------
-
-    @property
-    def cluster(self) -> Cluster:
-        return self.cell.cluster
-
-    @property
-    def steady(self) -> Steady:
-        return self.cell.steady
-
-    def resolve(self, target: Target) -> Sequence[str]:
-        view = conditions.look(self.driver, self.clock)
-        return targets.resolve(target, self.driver, view, self._named, self.random)
-
-    def undo_later(self, undo: Undo) -> None:
-        self._journal.intend(undo)
-
-    def undone(self, undo: Undo) -> None:
-        self._journal.strike(undo)
-
-    def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
-        def heal() -> None:
-            self.clock.sleep(seconds)
-            still = self._journal.open  # a later step may have undone some of it
-            mine = [undo for undo in reversed(undos) if undo in still]
-            for undo in mine:
-                journal.undo(self.driver, undo)
-                self._journal.strike(undo)
-            if mine:
-                self._record.note("heal", {"nodes": _nodes(mine)})
-                self._record.says(f"healed: {mine[0].method} {', '.join(_nodes(mine))}")
-
-        self._background.append(self.clock.spawn(heal, "heal"))
-
-    def leader_before(self) -> str | None:
-        return self._before
+        self._worlds.background.clear()
 
     # --- the way out -----------------------------------------------------------------------
-
-    def _heal(self) -> None:
-        """Undo what is still open, and record it.
-
-        Raises:
-            DriverError: when something could not be undone; the rest was.
-        """
-
-        def undone(undo: Undo) -> None:
-            self._record.note("heal", {"nodes": _nodes([undo])})
-
-        failures = journal.heal(self._journal, self.driver, self._record.says, undone=undone)
-        if failures:
-            raise DriverError(f"not undone: {'; '.join(failures)}")
 
     def _leave(self, *, keep: bool) -> Sequence[Exception]:
         """Undo, keep the logs, remove the cluster, merge the history: on every way out.
@@ -262,9 +232,11 @@ class Trial:
         self._record.stop_minding()
         self.clock.abort()  # whatever still waits in the background ends before the undoing
         with self.clock.shielded():
-            failures = [*_failures(task.join for task in self._background)]
-            failures += _failures([self._heal])
-            for lost in _failures([partial(self.driver.logs, self.folder / "logs")]):
+            failures = [*_failures(task.join for task in self._worlds.background)]
+            failures += _failures([self._worlds.heal])
+            logs = self.folder / "logs"
+            keepers = [self.driver, *self._worlds.clones]
+            for lost in _failures(partial(driver.logs, logs) for driver in keepers):
                 self._record.says(f"logs not kept: {lost}")  # no reason to doubt the run itself
             failures += _failures([] if keep else [self.driver.down])
         if failures:
@@ -339,8 +311,3 @@ def _raise_worst(failures: Sequence[Exception]) -> None:
     if failures:
         kind = AbortedError if isinstance(failures[0], AbortedError) else DriverError
         raise kind("; ".join(dict.fromkeys(str(error) for error in failures)))
-
-
-def _nodes(undos: Sequence[Undo]) -> list[str]:
-    names = (undo.arguments.get("node") or undo.arguments.get("source") for undo in undos)
-    return sorted({str(name) for name in names})

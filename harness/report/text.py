@@ -4,6 +4,7 @@ Names, notes and errors come from scenario files, databases and servers; any of 
 control characters. Every report passes its text through here once, at its own door.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -78,6 +79,8 @@ def show(value: float | None, unit: Literal["s", "count"]) -> str:
     """Return a measured value for people: `24.1 s`, `2m5s`, `96 104`; `?` for none."""
     if value is None:
         return "?"
+    if math.isinf(value):
+        return "never"  # a breach that no bound could allow
     if unit == "count":
         return f"{value:,.10g}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if value >= 120:
@@ -125,7 +128,7 @@ def sparkline(finding: Finding) -> str:
     Each column is one sixteenth of the range, `·` an empty one.
     """
     known = [value for value in finding.values if value is not None]
-    if len(known) < SPARK_RUNS or min(known) == max(known):
+    if len(known) < SPARK_RUNS or min(known) == max(known) or math.isinf(max(known)):
         return ""
     low, high = min(known), max(known)
     width = (high - low) / _SPARK_BUCKETS

@@ -1,18 +1,29 @@
 """`wait`: until the cluster is in a named state."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from harness import conditions
-from harness.errors import DriverError
+from harness import conditions, contents, storage
+from harness.errors import AbortedError, DriverError
 from harness.history import Json
 from harness.protocols import World
 from harness.registry import register
-from harness.scenario import Duration, Model
+from harness.scenario import Duration, Model, Target
 
-Condition = Literal["new-leader", "new-primary", "healthy", "streaming", "dcs-quorum"]
+Condition = Literal[
+    "new-leader",
+    "new-primary",
+    "healthy",
+    "streaming",
+    "dcs-quorum",
+    "archived",
+    "backup-done",
+]
+# Of a segment, or of the backup label that is archived right after it; a `.partial` is no segment.
+_SEGMENT = re.compile(r"([0-9A-F]{24})(?:\.[0-9A-F]{8}\.backup)?")
 
 
 class OldLeader(Model):
@@ -34,6 +45,9 @@ class Wait(Model):
     - `healthy`: the steady state.
     - `streaming`: the same without the synchronous part.
     - `dcs-quorum`: the DCS answers a quorum read.
+    - `archived`: the WAL that the leader had written when the wait began is in S3; its segment is
+      closed for that.
+    - `backup-done`: S3 holds at least one finished base backup of the cluster.
     - `{old-leader: read-only}`: the node that led before the last fault takes no writes.
 
     Attributes:
@@ -47,10 +61,21 @@ class Wait(Model):
     timeout: Duration
 
     def perform(self, world: World) -> Mapping[str, Json]:
+        if self.until in ("archived", "backup-done"):
+            storage.keeper(world.driver, self.name)  # else it would be waited for in vain
+        if self.until == "archived":
+            leader = world.resolve(Target(role="leader"))[0]
+            segment = _close_segment(world, leader)
+            self._wait(world, lambda: _archived(world, leader, segment))
+            return {"nodes": [], "until": self.until, "archived": segment}
+        self._wait(world, lambda: self._wish(world))
+        return {"nodes": [], "until": self._words()}
+
+    def _wait(self, world: World, ask: Callable[[], conditions.Wish]) -> None:
         lacks: list[str] = []
 
         def holds() -> str | None:
-            wish = self._wish(world)
+            wish = ask()
             lacks[:] = wish.lacks
             return "yes" if wish else None
 
@@ -60,7 +85,6 @@ class Wait(Model):
             )
         except DriverError as error:
             raise type(error)(f"{error}: {'; '.join(lacks)}" if lacks else str(error)) from None
-        return {"nodes": [], "until": self._words()}
 
     def _words(self) -> str:
         return "old leader read-only" if isinstance(self.until, OldLeader) else self.until
@@ -71,6 +95,8 @@ class Wait(Model):
             return _read_only(world, before)
         if self.until == "dcs-quorum":
             return _dcs_quorum(world)
+        if self.until == "backup-done":
+            return _backup_done(world)
         if self.until == "new-primary":
             return _new_primary(world, before)
         if self.until == "new-leader":
@@ -112,3 +138,46 @@ def _dcs_quorum(world: World) -> conditions.Wish:
     except DriverError as error:
         return conditions.Wish((str(error),))
     return conditions.Wish()
+
+
+def _backup_done(world: World) -> conditions.Wish:
+    keeper = storage.keeper(world.driver, "wait")
+    folder = f"{keeper.prefix}backup/"
+    try:
+        objects = keeper.objects(folder)
+    except AbortedError:
+        raise
+    except DriverError as error:
+        return conditions.Wish((str(error),))
+    if storage.finished_backups(keeper.prefix, objects):
+        return conditions.Wish()
+    return conditions.Wish((f"no finished base backup below {folder}",))
+
+
+def _close_segment(world: World, leader: str) -> str:
+    """Let the leader begin another segment of the WAL; return the one that it wrote until then."""
+    # A segment in which nothing stands is not closed, and would be waited for in vain.
+    contents.write(world.driver, leader)
+    [(segment,)] = world.driver.query(
+        leader, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())", deadline_s=5
+    )
+    world.driver.query(leader, "SELECT pg_switch_wal()", deadline_s=5)
+    return str(segment)
+
+
+def _archived(world: World, leader: str, segment: str) -> conditions.Wish:
+    """Ask the leader what it archived last; it archives the segments of a timeline in order.
+
+    Source: PostgreSQL, src/backend/postmaster/pgarch.c, ready_file_comparator.
+    """
+    sql = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+    try:
+        [(last,)] = world.driver.query(leader, sql, deadline_s=2)
+    except AbortedError:
+        raise
+    except DriverError as error:
+        return conditions.Wish((str(error),))
+    found = _SEGMENT.fullmatch(str(last))
+    if found and found[1][:8] == segment[:8] and found[1] >= segment:
+        return conditions.Wish()
+    return conditions.Wish((f"{leader} archived {last or 'nothing'} last, not yet {segment}",))

@@ -13,6 +13,12 @@ def ns(seconds: float) -> int:
     return round((1000 + seconds) * 1e9)
 
 
+def segment_key(number: int, tli: int = 1, prefix: str = "spilo/drill/") -> str:
+    """Return the object of an archived WAL segment, as pgBackRest lays it out."""
+    name = f"{tli:08X}{number // 256:08X}{number % 256:08X}"
+    return f"{prefix}archive/drill/17-1/{name[:16]}/{name}-{'0' * 40}.zst"
+
+
 class Tape:
     """Collects events; `history()` puts them in order."""
 
@@ -43,6 +49,8 @@ class Tape:
         key: Json = None,
         node: str | None = None,
         tli: int | None = None,
+        xid: int | None = None,
+        lsn: Json = None,
         error: str | None = None,
     ) -> None:
         """Add an invocation and, unless `end` is None, its completion."""
@@ -50,7 +58,9 @@ class Tape:
         if end is not None:
             kind: EventType = outcome
             said = argument if value is None and outcome == "ok" else value
-            self.events.append(Event(process, kind, f, ns(end), said, key, node, tli, error=error))
+            self.events.append(
+                Event(process, kind, f, ns(end), said, key, node, tli, xid, lsn, error)
+            )
 
     def probe(
         self,
@@ -112,6 +122,8 @@ class Tape:
         tli: int = 1,
         took: float = 0.01,
         key: Json = "append",
+        xid: int | None = None,
+        lsn: Json = None,
     ) -> None:
         ok = outcome == "ok"
         who = node if ok else None
@@ -119,7 +131,7 @@ class Tape:
         value = [*ops] if ok else None
         self.op(
             process, "txn", start, start + took, outcome,
-            argument=[*ops], value=value, key=key, node=who, tli=at,
+            argument=[*ops], value=value, key=key, node=who, tli=at, xid=xid, lsn=lsn,
         )  # fmt: skip
 
     def deed(
@@ -131,7 +143,19 @@ class Tape:
         until: float | None = None,
         **more: Json,
     ) -> None:
-        value: Mapping[str, Json] = {"as": name, "nodes": list(nodes), "at": ns(at), **more}
+        self.did(f, at, nodes, more, name, until)
+
+    def did(
+        self,
+        f: str,
+        at: float,
+        nodes: Sequence[str],
+        told: Mapping[str, Json],
+        name: str | None = None,
+        until: float | None = None,
+    ) -> None:
+        """Add a step, begun 0.2 s before it took effect."""
+        value: Mapping[str, Json] = {"as": name, "nodes": list(nodes), "at": ns(at), **told}
         self.op(
             "nemesis", f, at - 0.2, at + 0.2 if until is None else until,
             argument={"as": name}, value=value,
@@ -144,6 +168,50 @@ class Tape:
 
     def final(self, at: float, key: str, value: Json, outcome: Outcome = "ok") -> None:
         self.op("final", "read", at, at + 0.1, outcome, value=value, key=key, node="pg-2")
+
+    # --- backups and restores ------------------------------------------------------------------
+
+    def mark(self, at: float, **more: Json) -> None:
+        """Add the mark `before` on timeline 1; it holds the load unless `held` says otherwise."""
+        told: Mapping[str, Json] = {
+            "mark": "before", "held": True, "tli": 1, "digest": {"append": "a"}, **more,
+        }  # fmt: skip
+        self.did("mark", at, ["pg-1"], told, "marked")
+
+    def restore(self, at: float, **more: Json) -> None:
+        """Add a restore of `restored` to `before`, on timeline 2, writable at this second."""
+        told: Mapping[str, Json] = {
+            "cluster": "restored",
+            "mark": "before",
+            "target": {"kind": "name", "value": "before", "inclusive": True},
+            "writable": ns(at),
+            "tli": 2,
+            "system_identifier": "7",
+            "source_system_identifier": "7",
+            "digest": {"append": "a"},
+            "prefix": "spilo/restored/",
+            "source_prefix": "spilo/drill/",
+            **more,
+        }
+        self.did("restore", at, ["restored-1"], told, "restored")
+
+    def read(self, at: float, key: str, value: Json, outcome: Outcome = "ok") -> None:
+        """Add a read of a whole table of the restored cluster."""
+        who = "restored/restored"
+        self.op(who, "read", at, at + 0.1, outcome, value=value, key=key, node="restored-1")
+
+    def stored(self, at: float, key: str, **more: Json) -> None:
+        """Add what a listing of S3 showed of one object; encrypted unless told otherwise."""
+        value: Mapping[str, Json] = {
+            "key": key, "size": 1, "etag": "e", "sse": "aws:kms", "kms_key": "drill", **more,
+        }  # fmt: skip
+        self.note("object", at, value, f"s3/{key.split('archive/')[0]}")
+
+    def segment(
+        self, at: float, number: int, *, tli: int = 1, prefix: str = "spilo/drill/"
+    ) -> None:
+        """Add the sighting of an archived WAL segment."""
+        self.stored(at, segment_key(number, tli, prefix))
 
     def history(self) -> History:
         return History(tuple(sorted(self.events, key=lambda event: event.time)))

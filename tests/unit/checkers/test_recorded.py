@@ -17,14 +17,23 @@ RECORDED = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 VERDICTS = {"pass": "pass", "fail": "fail", "undecided": "error"}
 
 ASKED: dict[str, dict[str, object]] = {
+    "archive": {"of": "restored", "resumes_within": "10s", "source_untouched": True},
+    "backups": {"min": 2, "max": 2},
     "client_outage": {"max": "8s"},
     "demotion": {"since": "crash", "max": "5s"},
+    "digest": {"of": "restored", "equals": "before"},
+    "encryption": {"min_objects": 5},
     "failover": {"since": "crash", "max": "6s"},
     "gap": {"from": "old-leader-demoted", "to": "new-leader-promoted", "min": "0s"},
     "leader_changes": {"max": 1},
     "lost_writes": {"max": 0},
+    "pitr": {"of": "restored"},
     "rejoin": {"of": "crash", "max": "4s"},
     "routing": {"primary-elb": "3s"},
+    "rpo": {"of": "restored", "since": "loss", "max": "5s"},
+    "rto": {"of": "restored", "since": "loss", "max": "15s"},
+    "sent_bytes": {"of": "joined", "max": 16777216},
+    "wal_gaps": {},
     "writers": {"max": 1},
 }
 

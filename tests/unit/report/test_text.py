@@ -51,6 +51,7 @@ def test_secrets_are_hidden_in_depth() -> None:
         (0.0123, "s", "0.012 s"),
         (0.0, "s", "0.0 s"),
         (125.0, "s", "2m5s"),
+        (float("inf"), "s", "never"),
         (96104, "count", "96\u202f104"),
         (1, "count", "1"),
         (None, "s", "?"),
@@ -83,9 +84,10 @@ def test_parts_are_those_of_the_worst_run(finding) -> None:
 
 
 def test_sparkline_needs_five_runs(finding) -> None:
-    """Fewer are read as numbers; so are equal ones."""
+    """Fewer are read as numbers; so are equal ones, and what has no end."""
     assert text.sparkline(finding(values=(1.0, 2.0, 3.0, 4.0))) == ""
     assert text.sparkline(finding(values=(2.0,) * 6)) == ""
+    assert text.sparkline(finding(values=(1.0, 2.0, 3.0, 4.0, float("inf")))) == ""
 
 
 def test_sparkline_shows_the_range_and_the_gap(finding) -> None:

@@ -5,7 +5,7 @@ import pytest
 from harness.errors import AbortedError, DriverError
 from harness.scenario import Cluster, ReplicaState, Steady
 from harness.steps.wait import Wait
-from tests.unit.world import MemoryWorld
+from tests.unit.world import MemoryWorld, PlainDriver
 
 
 def wait(until: object, timeout: str = "30s") -> Wait:
@@ -137,3 +137,101 @@ def test_an_abort_stays_an_abort() -> None:
     world.before = "pg-1"
     with pytest.raises(AbortedError, match="aborted: the leader key: pg-1"):
         wait("new-leader").perform(world)
+
+
+# --- what S3 has -------------------------------------------------------------------------------
+
+
+def archive(world: MemoryWorld, name: str, after_s: float = 0) -> None:
+    """Let the archiver report this file after a while."""
+
+    def work() -> None:
+        world.clock.sleep(after_s)
+        world.driver.wal.archived = name
+
+    world.clock.spawn(work, "archiver")
+
+
+SEGMENT = "000000010000000000000003"
+
+
+@pytest.mark.parametrize(
+    "last", [SEGMENT, "000000010000000000000004", f"{SEGMENT}.00000028.backup"]
+)
+def test_archived_closes_the_segment_and_waits_for_it(last: str) -> None:
+    """What is recorded is the segment that was written when the wait began."""
+    world = MemoryWorld()
+    archive(world, last, after_s=4)
+    assert wait("archived").perform(world) == {
+        "nodes": [],
+        "until": "archived",
+        "archived": SEGMENT,
+    }
+    assert world.driver.wal.segment == 4, "the next one is written now"
+    assert 4 <= world.now_s < 5
+    assert world.driver.wal.entries, "a segment in which nothing stands is not closed"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "",
+        "000000010000000000000002",
+        "00000002.history",
+        f"{SEGMENT}.partial",
+        "000000020000000000000009",
+        "000000010000000000000002.00000028.backup",
+    ],
+)
+def test_what_does_not_show_that_a_segment_is_archived(last: str) -> None:
+    """One before it, one of another timeline, half of it."""
+    world = MemoryWorld()
+    archive(world, last)
+    with pytest.raises(DriverError, match=f"pg-1 archived {last or 'nothing'} last, not yet"):
+        wait("archived", "5s").perform(world)
+
+
+def test_an_archiver_that_cannot_be_asked_is_waited_for() -> None:
+    """And its reason is told in the end."""
+    world = MemoryWorld()
+    tell = world.driver.wal.answer
+
+    def answer(sql: str, timeline: int) -> object:
+        if "archiver" in sql:
+            raise DriverError("pg-1: too many clients")
+        return tell(sql, timeline)
+
+    world.driver.wal.answer = answer  # type: ignore[assignment, method-assign]
+    with pytest.raises(DriverError, match=r"'archived' did not happen .* pg-1: too many clients"):
+        wait("archived", "5s").perform(world)
+
+
+def test_backup_done() -> None:
+    """At least one finished base backup, of this cluster."""
+    world = MemoryWorld()
+    world.driver.store("spilo/other/backup/drill/1F/backup.manifest")
+    world.driver.store("spilo/drill/backup/drill/2F/backup.manifest.copy")
+    text = "no finished base backup below spilo/drill/backup/"
+    with pytest.raises(DriverError, match=text):
+        wait("backup-done", "5s").perform(world)
+    world.driver.backup("pg-1", "full")
+    assert wait("backup-done").perform(world) == {"nodes": [], "until": "backup-done"}
+
+
+def test_an_s3_that_does_not_answer_is_waited_for() -> None:
+    """It may be the very fault."""
+    world = MemoryWorld()
+    world.driver.refusing = {"objects": "S3: 503 SlowDown"}
+    with pytest.raises(DriverError, match=r"'backup-done' did not happen .* S3: 503 SlowDown"):
+        wait("backup-done", "5s").perform(world)
+
+
+@pytest.mark.parametrize("until", ["archived", "backup-done"])
+def test_a_driver_that_keeps_nothing_is_not_waited_for(until: str) -> None:
+    """Nothing could come."""
+    world = MemoryWorld()
+    plain = PlainDriver(world.clock)
+    plain.up(world.cluster)
+    with pytest.raises(DriverError, match="wait: the memory driver keeps nothing in S3"):
+        wait(until).perform(MemoryWorld(driver=plain, beside=world))
+    assert world.now_s == 0

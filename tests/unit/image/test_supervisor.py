@@ -1,20 +1,10 @@
 """image/spilo/supervisor.py: what the watchdog's bytes mean, and when Patroni is started again."""
 
-import importlib.util
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "image" / "spilo" / "supervisor.py"
-SPEC = importlib.util.spec_from_file_location("image_spilo_supervisor", SCRIPT)
-assert SPEC is not None
-assert SPEC.loader is not None
-supervisor = importlib.util.module_from_spec(SPEC)
-# Registered, for the dataclasses module and NamedTuple look a class's module up by its name.
-sys.modules[SPEC.name] = supervisor
-SPEC.loader.exec_module(supervisor)
+import supervisor
 
 ACTIVATE = b"Ctimeout=25\n"
 EXITED_3 = 3 << 8  # as waitpid tells it
@@ -181,7 +171,7 @@ def test_postgres_is_found_in_odd_trees(table, pids):
 
 def test_it_imports_nothing_slow():
     """PID 1 stands in the way of every start: the standard library, and not the heavy parts."""
-    source = SCRIPT.read_text()
+    source = Path(supervisor.__file__).read_text()
     assert not {"yaml", "jinja2", "psycopg2", "subprocess"} & {
         line.split()[1] for line in source.splitlines() if line.startswith(("import ", "from "))
     }
