@@ -5,82 +5,19 @@ refused. The controls of (a) and (c) are scenarios, run beside these:
 `process/patroni-hangs.yaml` and `routing/switchover-routing.yaml`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness import cli, drivers, loader, runner
-from harness.clock import Clock, WallClock
+from harness import cli
 from harness.drivers.docker.driver import DockerDriver
 from harness.drivers.docker.stack import Stack
 from harness.errors import ExitCode
-from harness.plan import plan
-from harness.protocols import Driver, Process, Signal
-from harness.result import CellResult
-from harness.verdict import Finding, Verdict
-
-HERE = Path(__file__).parent
-SCENARIOS = HERE.parent.parent / "scenarios"
-SEED = 20261123
+from harness.protocols import Process, Signal
+from harness.verdict import Verdict
+from tests.mutants.planted import HERE, SCENARIOS, defect, finding, run
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _engine() -> None:
-    if "docker" not in drivers.available():
-        pytest.skip("no Docker engine answers")
-
-
-def run(
-    path: Path, folder: Path, cell: str | None = None, make: drivers.Make = drivers.make
-) -> CellResult:
-    """Run one cell of a scenario, with a driver that may have a defect."""
-    planned = plan(loader.load(path), "docker", seed=SEED, cell=cell)
-    result = runner.run(
-        planned, out=folder, clock=WallClock(), listener=runner.Silent(), make_driver=make
-    )
-    return result.cells[0]
-
-
-def finding(result: CellResult, name: str) -> Finding:
-    """Return what became of one expectation."""
-    return next(one for one in result.findings if one.name == name)
-
-
-def with_stack(stack: Stack) -> drivers.Make:
-    """Return a way into a world whose stack is set wrong."""
-
-    def make(
-        backend: str,  # noqa: ARG001 - the form of a MakeDriver
-        run: str,
-        folder: Path,
-        clock: Clock,
-        *,
-        keep: bool,
-        says: Callable[[str], None],
-    ) -> Driver:
-        return DockerDriver(run, folder, clock, stack=stack, keep=keep, says=says)
-
-    return make
-
-
-def with_driver(kind: type[DockerDriver]) -> drivers.Make:
-    """Return a way into a world through a driver with a defect."""
-
-    def make(
-        backend: str,  # noqa: ARG001
-        run: str,
-        folder: Path,
-        clock: Clock,
-        *,
-        keep: bool,
-        says: Callable[[str], None],
-    ) -> Driver:
-        return kind(run, folder, clock, keep=keep, says=says)
-
-    return make
 
 
 def test_a_hung_patroni_without_watchdog_is_two_writers(tmp_path: Path) -> None:
@@ -108,8 +45,8 @@ def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
 
 def test_c_primary_elb_that_asks_for_replicas(tmp_path: Path) -> None:
     """(c) An ELB that health-checks /replica sends writers to replicas: `routing` says so."""
-    defect = with_stack(Stack(primary_check="/replica"))
-    result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path, make=defect)
+    wrong = defect(stack=Stack(primary_check="/replica"))
+    result = run(SCENARIOS / "routing" / "switchover-routing.yaml", tmp_path, make=wrong)
     assert result.verdict is Verdict.FAIL, result.note
     assert finding(result, "routing").verdict is Verdict.FAIL
 
@@ -148,7 +85,7 @@ class HarmlessKill(DockerDriver):
 @pytest.mark.parametrize("how", ["power-off", "process"])
 def test_f_kill_that_does_not_kill_proves_nothing(tmp_path: Path, how: str) -> None:
     """(f) A fault that did not bite is an error, never a pass."""
-    result = run(HERE / "harmless-kill.yaml", tmp_path, f"how={how}", with_driver(HarmlessKill))
+    result = run(HERE / "harmless-kill.yaml", tmp_path, f"how={how}", defect(HarmlessKill))
     assert result.verdict is Verdict.ERROR
     assert "kill" in result.note or "end of postgres" in result.note
 
@@ -163,7 +100,7 @@ class LeavesOneOut(DockerDriver):
 
 def test_g_cluster_never_steady_proves_nothing(tmp_path: Path) -> None:
     """(g) Steps against a cluster that was never steady are not even begun."""
-    result = run(HERE / "never-steady.yaml", tmp_path, make=with_driver(LeavesOneOut))
+    result = run(HERE / "never-steady.yaml", tmp_path, make=defect(LeavesOneOut))
     assert result.verdict is Verdict.ERROR
     assert "not steady before the first step" in result.note
     assert "pg-2" in result.note

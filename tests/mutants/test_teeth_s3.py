@@ -1,0 +1,135 @@
+"""Planted defects of backups and restores: each turns the verdict by the check that claims it.
+
+The defects are those of the issue "S3", its item 8, planted in the local stack, never in a
+checker. The controls are the scenarios that claim to catch them, run beside these; where such a
+scenario is long, a short one stands here, and what a defect leaves alone must pass in it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from harness.drivers.docker.driver import DockerDriver
+from harness.drivers.docker.machines import REGION
+from harness.drivers.docker.stack import Stack
+from harness.errors import DriverError
+from harness.history import Json
+from harness.protocols import RecoveryTarget
+from harness.scenario import Cluster
+from harness.verdict import Verdict
+from tests.mutants.planted import HERE, defect, finding, run, verdicts
+
+PUSH = 'pgbackrest --config={config} --stanza=drill archive-push "%p"'
+OWN_STORE, SOURCE_STORE = "/run/spilo/pgbackrest.conf", "/run/spilo/clone.conf"
+
+pytestmark = pytest.mark.docker
+
+
+def archiving(command: str) -> dict[str, Json]:
+    """Return what is laid over a node's configuration to archive by another command."""
+    return {"postgresql": {"parameters": {"archive_command": command}}}
+
+
+HONEST: dict[str, Json] = {"postgresql": {}}
+
+
+def test_archive_command_that_stores_nothing(tmp_path: Path) -> None:
+    """`wal_gaps` misses what the archiver was told is archived.
+
+    It lies only once a base backup is there: who lies before never has one, for pgBackRest waits
+    for its WAL in S3, and `wait: {until: backup-done}` is the error that ends the run.
+    """
+    lies = "/run/spilo/lies"
+    push = PUSH.format(config=OWN_STORE)
+    command = f"[ -e {lies} ] || {{ {push} && case %f in *.backup) touch {lies};; esac; }}"
+    wrong = defect(stack=Stack(configuration=archiving(command)))
+    result = run(HERE / "archive-lies.yaml", tmp_path, make=wrong)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "wal_gaps").verdict is Verdict.FAIL
+    assert not result.note  # the run itself was whole
+
+
+class IgnoresTarget(DockerDriver):
+    """Restores whatever is newest."""
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> DockerDriver:  # noqa: ARG002
+        return super().clone(name, cluster, RecoveryTarget("latest"))
+
+
+def test_restore_that_ignores_its_target(tmp_path: Path) -> None:
+    """`digest` sees what was written, and truncated, after the mark."""
+    result = run(HERE / "restored-beside.yaml", tmp_path, make=defect(IgnoresTarget))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert verdicts(result) == {
+        "digest": Verdict.FAIL,
+        "archive": Verdict.PASS,
+        "encryption": Verdict.PASS,
+    }
+
+
+def test_clone_that_archives_to_its_source(tmp_path: Path) -> None:
+    """`archive` sees a segment of the clone's timeline below the source's prefix."""
+    stack = Stack(clone_configuration=archiving(PUSH.format(config=SOURCE_STORE)))
+    result = run(HERE / "restored-beside.yaml", tmp_path, make=defect(stack=stack))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert verdicts(result) == {
+        "digest": Verdict.PASS,
+        "archive": Verdict.FAIL,
+        "encryption": Verdict.PASS,
+    }
+
+
+def test_segments_that_are_not_encrypted(tmp_path: Path) -> None:
+    """`encryption` sees objects that were stored without a key of KMS."""
+    bare = "/run/spilo/bare.conf"
+    made = f"[ -e {bare} ] || (umask 077; sed /kms/d {OWN_STORE} > {bare})"
+    # The restored cluster's stanza has another name.
+    stack = Stack(
+        configuration=archiving(f"{made}; {PUSH.format(config=bare)}"), clone_configuration=HONEST
+    )
+    result = run(HERE / "restored-across.yaml", tmp_path, make=defect(stack=stack))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert verdicts(result) == {
+        "digest": Verdict.PASS,
+        "wal_gaps": Verdict.PASS,
+        "encryption": Verdict.FAIL,
+    }
+
+
+class LosesHistory(DockerDriver):
+    """Removes from S3, before a restore, what tells how the source changed its timeline."""
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> DockerDriver:
+        keys = [one.key for one in self.objects(self.prefix) if one.key.endswith(".history")]
+        if not keys:
+            raise DriverError(f"{self.prefix}: no history in S3; expected one to remove")
+        for key in keys:
+            self._console(REGION).call("s3_remove", key=key)
+        return super().clone(name, cluster, target)
+
+
+def test_history_that_is_missing(tmp_path: Path) -> None:
+    """`digest` sees the branch that ended at the switchover, restored as if it were the newest."""
+    result = run(HERE / "restored-across.yaml", tmp_path, make=defect(LosesHistory))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert verdicts(result) == {
+        "digest": Verdict.FAIL,
+        "wal_gaps": Verdict.PASS,  # it was archived
+        "encryption": Verdict.PASS,
+    }
+
+
+def test_retention_that_gives_up_a_needed_backup(tmp_path: Path) -> None:
+    """`backups` counts too few; and no restore gets to the moment that was to be kept.
+
+    That restore never ends by itself (the image refuses, and Patroni tries again), so the run is
+    an error, too: the image's own words are looked for, to tell it from one that was too slow.
+    """
+    stack = Stack(environment={"BACKUP_NUM_TO_RETAIN": "1"})
+    result = run(HERE / "retention-too-short.yaml", tmp_path, make=defect(stack=stack))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "backups").verdict is Verdict.FAIL
+    assert finding(result, "backups").values == [1]
+    assert "no write was acknowledged" in result.note
+    log = (tmp_path / "logs" / "restored-pg-1.log").read_text(encoding="utf-8")
+    assert "before the first backup" in log
