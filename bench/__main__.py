@@ -1,31 +1,26 @@
 """Run the benchmarks and print one row each: minimum, median, maximum, and the bound.
 
-`python -m bench [start] [cell] [memory]`; alone on the machine, or the figures say little.
+`python -m bench [start] [cell] [pitr] [join] [join-2gb]`; alone on the machine, or the figures say
+little.
 """
 
 import argparse
 import resource
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from bench import s3
+from bench.rows import CLOCK, show
 from harness import conditions, drivers, loader, runner
-from harness.clock import NS, WallClock
+from harness.clock import NS
 from harness.plan import plan
 from harness.protocols import Driver
 from harness.result import CellResult
 from harness.scenario import Cluster, Steady
 
 ROOT = Path(__file__).resolve().parent.parent
-CLOCK = WallClock()
-
-
-def show(name: str, values: Sequence[float], unit: str, bound: str) -> None:
-    """Print one row."""
-    spread = f"{min(values):.1f} / {statistics.median(values):.1f} / {max(values):.1f} {unit}"
-    print(f"{name:<44} n={len(values):<3} {spread:<28} {bound}", flush=True)  # noqa: T201
 
 
 def start(times: int) -> None:
@@ -85,18 +80,25 @@ def _one_cell(seed: int) -> CellResult:
     return result.cells[0]
 
 
-BENCHMARKS: dict[str, Callable[[int], None]] = {"start": start, "cell": cell}
+BENCHMARKS: dict[str, Callable[[int], None]] = {
+    "start": start,
+    "cell": cell,
+    "pitr": s3.pitr,
+    "join": s3.join,
+    "join-2gb": s3.join_2gb,
+}
+# A median is claimed of five or more.
+TIMES = {"start": 10, "cell": 5, "pitr": 5, "join": 5, "join-2gb": 1}
 
 
 def main() -> int:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="all if none is named")
-    parser.add_argument("--starts", type=int, default=10)
-    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--times", type=int, help="how often each is measured")
     options = parser.parse_args()
     for name in options.names or BENCHMARKS:
-        BENCHMARKS[name](options.starts if name == "start" else options.cells)
+        BENCHMARKS[name](options.times or TIMES[name])
     return 0
 
 

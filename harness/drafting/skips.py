@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.drafting.sheet import Sheet
 from harness.history import Json
-from harness.places import show
+from harness.places import is_list, show
 
 
 def skip(sheet: Sheet, verbs: Sequence[str]) -> str | None:
@@ -19,12 +19,14 @@ def skip(sheet: Sheet, verbs: Sequence[str]) -> str | None:
     needs: dict[str, Json] = {}
     if sheet.cluster is not None and sheet.cluster.watchdog == "required":
         needs["watchdog"] = True
+    if sheet.cluster is not None and "postgres" in sheet.supported.facts:
+        needs["postgres"] = sheet.cluster.postgres
     required = sheet.document.root.get("requires")
     needs |= required if isinstance(required, Mapping) else {}
     for fact, wanted in needs.items():
         has = sheet.supported.facts.get(fact)
         if not _meets(has, wanted):
-            return f"needs {fact}: {show(wanted)}; this machine has {show(has)}"
+            return f"needs {fact}: {show(wanted)}; this machine has {_shown(has)}"
     return None
 
 
@@ -41,6 +43,12 @@ def lacks(sheet: Sheet, verb: str) -> bool:
 
 
 def _meets(has: Json, wanted: Json) -> bool:
+    if is_list(has):
+        return wanted in has
     if isinstance(wanted, bool) or not isinstance(wanted, int):
         return has == wanted
     return isinstance(has, int) and has >= wanted
+
+
+def _shown(has: Json) -> str:
+    return " or ".join(map(show, has)) if is_list(has) else show(has)

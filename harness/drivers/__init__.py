@@ -6,6 +6,7 @@ from typing import Protocol
 
 from harness import registry
 from harness.clock import Clock
+from harness.drivers.docker import debian
 from harness.errors import DriverError
 from harness.history import Json
 from harness.plan import Supported
@@ -13,8 +14,14 @@ from harness.protocols import Driver
 from harness.scenario import Backend
 
 # AZs are labels here, and a scenario that asks for more than a region has is meant for no one
-# machine; the watchdog is the image's own; network delays need a kernel module (netem).
-_DOCKER_FACTS: Mapping[str, Json] = {"azs": 3, "watchdog": True, "netem": False}
+# machine; the watchdog is the image's own; network delays need a kernel module (netem);
+# of PostgreSQL there is what some release of Debian has.
+_DOCKER_FACTS: Mapping[str, Json] = {
+    "azs": 3,
+    "watchdog": True,
+    "netem": False,
+    "postgres": debian.POSTGRES,
+}
 
 
 class Make(Protocol):

@@ -76,7 +76,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "AWS_ENDPOINT_URL_KMS": ("The URL of a KMS that is not AWS's own.", ""),
     "ARCHIVE_TIMEOUT": ("Seconds after which a segment goes to S3 though it is not full.", "60"),
     "WAL_RESTORE_TIMEOUT": (
-        "Seconds to wait for one segment from S3; also what a promotion may lose while S3 is away.",
+        "Seconds to wait for one segment from S3; also what S3's silence costs a promotion.",
         "10",
     ),
     "BACKUP_SCHEDULE": (

@@ -97,7 +97,7 @@ def clone_cluster(settings: Settings, clone: Clone) -> None:
     for backup in candidates(clone, found):
         log(WHO, f"restoring {backup.label} of {clone.source.scope} to {clone.kind} {clone.target}")
         source.run("restore", f"--set={backup.label}", *target_options(clone))
-        if recovered(settings):
+        if recovered(settings, source):
             return
         log(WHO, f"{clone.kind} {clone.target} was not reached from {backup.label}")
         _clear(Path(settings.pgdata))
@@ -122,17 +122,20 @@ def bring_back(settings: Settings) -> None:
     newest = max(found.backups, key=lambda backup: backup.stop_lsn)
     log(WHO, f"restoring {newest.label}, and all that was archived after it")
     own().run("restore", f"--set={newest.label}", "--target-timeline=latest")
-    if not recovered(settings):
+    if not recovered(settings, own()):
         raise FoundingError(f"{newest.label} could not be recovered")
 
 
-def recovered(settings: Settings) -> bool:
+def recovered(settings: Settings, source: PgBackRest) -> bool:
     """Recover what was restored, and promote it; return False if the target was never reached.
+
+    Args:
+        settings: of the new cluster; only its own archive is written to.
+        source: whose archive is read.
 
     Raises:
         FoundingError: when PostgreSQL ends for another reason, with its own words.
     """
-    # Only one's own archive is written to; the one that is read from is in postgresql.auto.conf.
     own().run("stanza-create", "--no-online")
     settings_of_recovery = {
         "listen_addresses": "",
@@ -146,10 +149,13 @@ def recovered(settings: Settings) -> bool:
         "lc_messages": "C",  # read below
         "archive_mode": "on",
         "archive_command": _archive_command(settings),
+        "restore_command": restore_command(source),
     }
     options = [f"--{name}={value}" for name, value in settings_of_recovery.items()]
     with LOG.open("wb") as told:
-        postgres = subprocess.Popen(["postgres", "-D", settings.pgdata, *options], stderr=told)
+        command = ["postgres", "-D", settings.pgdata, *options]
+        # With what pgBackRest says to it.
+        postgres = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
     # Not pg_ctl --wait: it takes a server that still recovers, and lets nobody in, for a ready one.
     while not _is_promoted(settings):
         if postgres.poll() is not None:
@@ -192,6 +198,17 @@ def _why_it_ended(told: str) -> bool:
 def _archive_command(settings: Settings) -> str:
     words = ["pgbackrest", f"--config={OWN_STORE}", f"--stanza={settings.scope}", "archive-push"]
     return " ".join([*words, '"%p"'])
+
+
+def restore_command(source: PgBackRest) -> str:
+    """Return what fetches a segment, and ends recovery where S3 fails, refuses or holds garbage.
+
+    PostgreSQL takes any exit up to 125 for the end of the archive, and would promote what is only
+    half recovered. pgBackRest's is 1 where the archive has no such file, another where it cannot
+    tell. Source: PostgreSQL 17, xlogarchive.c, RestoreArchivedFile.
+    """
+    words = ["pgbackrest", "archive-get", f"--config={source.config}", f"--stanza={source.stanza}"]
+    return " ".join([*words, '%f "%p"', "|| { test $? -eq 1 && exit 1; exit 126; }"])
 
 
 def _forget_target(path: Path) -> None:

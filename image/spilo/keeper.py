@@ -1,4 +1,4 @@
-"""Keeps what Patroni does not: base backups on schedule, and certificates that were renewed.
+"""Keeps what Patroni does not: base backups on schedule, what a lost primary left, certificates.
 
 Runs on every node beside Patroni. Backups are made by the one that leads when they are due; the
 first one as soon as there is a leader and S3 holds none.
@@ -17,6 +17,7 @@ from typing import NoReturn
 from backup import back_up, next_kind
 from certificates import Certificate
 from croniter import croniter
+from inherited import archive_inherited
 from pgbackrest import Backup, BackupError, log, own
 from rest import leads
 from settings import Settings, judged
@@ -66,6 +67,29 @@ class Diary:
 
 
 @dataclass
+class Legacy:
+    """Whether what the last primary left is still to be archived; once for each promotion."""
+
+    led: bool = False
+    open: bool = False
+    not_before: float = 0.0
+
+    def is_due(self, now: float, *, leading: bool) -> bool:
+        """Return whether to look at it now; `leading` is whether this node leads."""
+        self.open = leading and (self.open or not self.led)
+        self.led = leading
+        return self.open and now >= self.not_before
+
+    def done(self) -> None:
+        """Note that nothing of it is missing any more."""
+        self.open = False
+
+    def failed(self, now: float) -> None:
+        """Note that S3 did not take it; it is tried again."""
+        self.not_before = now + AGAIN_AFTER_S
+
+
+@dataclass
 class Seals:
     """Whether the certificates are still those that were read."""
 
@@ -105,6 +129,7 @@ def keep(settings: Settings) -> NoReturn:
     """Do what is due, for ever."""
     seals = Seals(files_of(settings.tls, settings.restapi_tls))
     diary = Diary(settings.storage.schedule) if settings.storage else None
+    legacy = Legacy()
     looked_at = 0.0
     while True:
         time.sleep(PAUSE_S)
@@ -113,13 +138,28 @@ def keep(settings: Settings) -> NoReturn:
             looked_at = now
             if seals.have_changed():
                 _reload()
-        if diary is not None and diary.is_due(now):
-            _look_into(diary, settings)
+        if diary is None:
+            continue
+        leading = leads(settings.apiport)
+        if legacy.is_due(now, leading=leading):
+            _take_over(legacy, settings)
+        if leading and diary.is_due(now):
+            _look_into(diary)
 
 
-def _look_into(diary: Diary, settings: Settings) -> None:
-    if not leads(settings.apiport):
+def _take_over(legacy: Legacy, settings: Settings) -> None:
+    try:
+        archived = archive_inherited(own(), Path(settings.pgdata))
+    except (BackupError, OSError) as error:
+        log(WHO, f"what the last primary left is not archived: {error}")
+        legacy.failed(time.time())
         return
+    if archived:
+        log(WHO, f"archived what the last primary had not: {', '.join(archived)}")
+    legacy.done()
+
+
+def _look_into(diary: Diary) -> None:
     try:
         backups = own().repository().backups
         if diary.lacks(backups, time.time()):

@@ -99,8 +99,8 @@ class PgBackRest:
         Raises:
             BackupError: with its own words.
         """
-        words = ["pgbackrest", f"--config={self.config}", f"--stanza={self.stanza}", *options]
-        done = subprocess.run([*words, command], capture_output=True, text=True, check=False)
+        words = ["pgbackrest", command, f"--config={self.config}", f"--stanza={self.stanza}"]
+        done = subprocess.run([*words, *options], capture_output=True, text=True, check=False)
         if done.returncode:
             raise BackupError(_words(done.stdout + done.stderr) or f"exit {done.returncode}")
         return done.stdout

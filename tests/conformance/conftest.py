@@ -31,13 +31,13 @@ def driver(
         made.down()
 
 
-def wait_steady(driver: Driver) -> None:
-    """Wait until one node leads and the other streams."""
+def wait_steady(driver: Driver, cluster: Cluster = CLUSTER) -> None:
+    """Wait until one node leads and the others stream."""
     clock = WallClock()
     lacks: list[str] = []
 
     def holds() -> bool:
-        lacks[:] = conditions.steady(conditions.look(driver, clock), CLUSTER, Steady()).lacks
+        lacks[:] = conditions.steady(conditions.look(driver, clock), cluster, Steady()).lacks
         return not lacks
 
     clock.wait_for(holds, timeout_s=120, what="steady", every_s=0.25)

@@ -9,6 +9,7 @@ from harness import loader
 from harness.drafting.jobs import derive_seed
 from harness.drafting.written_step import label
 from harness.errors import ScenarioError
+from harness.history import Json
 from harness.plan import Plan, Supported, plan
 from harness.scenario import Backend, Scenario
 
@@ -222,10 +223,16 @@ def test_a_verb_that_a_listed_driver_lacks_is_a_mistake(read: Read):
             "needs watchdog: true; this machine has false",
         ),
         ("cluster: {watchdog: required}", {"watchdog": True}, None),
+        ("cluster: {postgres: 15}", {"postgres": (15, 17)}, None),
+        (
+            "cluster: {postgres: 16}",
+            {"postgres": (15, 17)},
+            "needs postgres: 16; this machine has 15 or 17",
+        ),
     ],
 )
 def test_a_fact_that_is_missing_is_a_skip(
-    read: Read, needs: str, facts: Mapping[str, int], skip: str | None
+    read: Read, needs: str, facts: Mapping[str, Json], skip: str | None
 ):
     """With the reason."""
     made = ready(read(BASE + needs + "\n"), supported=Supported(facts=facts))

@@ -122,11 +122,15 @@ def _made(
             suite: _base_at_hand(client, suite) or _new_base(client, suite, progress)
             for suite in _suites(names, wanted)
         }
-        others = [name for name in names if name != MINIO]
-        _build_all(client, _missing(client, _recipes(client, others, bases, wanted)), progress)
+        # Read once: somebody who edits the tree meanwhile must not change what is returned.
+        others = _recipes(client, [name for name in names if name != MINIO], bases, wanted)
+        made = {recipe.name: recipe for recipe in others}
+        _build_all(client, _missing(client, others), progress)
         if program:
-            _build_minio(client, program.result(), bases[NEWEST], wanted, progress)
-    return _recipes(client, names, bases, wanted)
+            made[MINIO] = _build_minio(client, program.result(), bases[NEWEST], wanted, progress)
+        elif MINIO in names:
+            made[MINIO] = _minio_recipe(client, bases[NEWEST], wanted)
+    return [made[name] for name in names]
 
 
 @contextmanager
@@ -373,11 +377,12 @@ def _build_minio(
     base: str,
     wanted: Mapping[str, str],
     progress: Progress,
-) -> None:
+) -> Recipe:
     recipe = _recipe(MINIO, base, {**wanted, MINIO_VERSION: program.version})
     # Not among the files that are hashed: the version says as much, and is known before.
     carried = File(program.path.name, 0o755, program.path.read_bytes())
     _build(client, recipe, [carried], progress)
+    return recipe
 
 
 def _build_with_wheels(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> None:

@@ -39,7 +39,7 @@ def flat(value, path=""):
     """Return a tree's leaves by their dotted path; a list is a leaf."""
     if not isinstance(value, dict):
         return {path: value}
-    found = {}
+    found: dict[str, object] = {}
     for key, below in value.items():
         found |= flat(below, f"{path}.{key}" if path else key)
     return found
@@ -189,7 +189,10 @@ def test_s3_adds_archive_restore_and_replicas_from_it():
         "bootstrap.dcs.postgresql.parameters.archive_timeout": "7s",
         "bootstrap.post_init": f"{PYTHON}/post_init.py",
         "postgresql.parameters.archive_command": f'{pgbackrest} archive-push "%p"',
-        "postgresql.parameters.restore_command": f'timeout 3 {pgbackrest} archive-get %f "%p"',
+        "postgresql.parameters.restore_command": (
+            "timeout 1 bash -c '</dev/tcp/s3.eu-central-1.amazonaws.com/443' && "
+            f'timeout 3 {pgbackrest} archive-get %f "%p"'
+        ),
         "postgresql.create_replica_methods": ["pgbackrest", "basebackup"],
         "postgresql.pgbackrest.command": f"{PYTHON}/replica.py",
         "postgresql.pgbackrest.no_leader": True,
