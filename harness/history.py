@@ -42,7 +42,8 @@ A run records, by function (`f`), with its process and its value:
 - `read`: `final`, `restored/<cluster>`: `key` = `probe` or a workload's table; value = everything
   that the survivor, or the restored cluster, holds
 
-`run`, `phase`, `dcs`, `dcs-term`, `object` and `delay` are observations: bare events of type `info`.
+`run`, `phase`, `dcs`, `dcs-term`, `object` and `delay` are observations: bare events of type
+`info`.
 """
 
 import gc

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 from configure import CONFIG, OWN_STORE, SOURCE_STORE
+from inherited import SEGMENT_BYTES, forks, segment_number
 from pgbackrest import Backup, BackupError, PgBackRest, Repository, log, own
 from settings import Settings, judged
 from storage import Clone, lsn_as_number
@@ -98,6 +99,8 @@ def clone_cluster(settings: Settings, clone: Clone) -> None:
         log(WHO, f"restoring {backup.label} of {clone.source.scope} to {clone.kind} {clone.target}")
         source.run("restore", f"--set={backup.label}", *target_options(clone))
         if recovered(settings, source):
+            if clone.kind == "latest" and clone.timeline == "latest":
+                refuse_shorter(found, Path(settings.pgdata))
             return
         log(WHO, f"{clone.kind} {clone.target} was not reached from {backup.label}")
         _clear(Path(settings.pgdata))
@@ -124,6 +127,7 @@ def bring_back(settings: Settings) -> None:
     own().run("restore", f"--set={newest.label}", "--target-timeline=latest")
     if not recovered(settings, own()):
         raise FoundingError(f"{newest.label} could not be recovered")
+    refuse_shorter(found, Path(settings.pgdata))
 
 
 def recovered(settings: Settings, source: PgBackRest) -> bool:
@@ -165,6 +169,31 @@ def recovered(settings: Settings, source: PgBackRest) -> bool:
     postgres.wait()
     _forget_target(Path(settings.pgdata) / "postgresql.auto.conf")
     return True
+
+
+def refuse_shorter(found: Repository, pgdata: Path) -> None:
+    """Refuse what was recovered if the archive goes on behind it.
+
+    To PostgreSQL a segment that is missing, or a timeline's history, is the end of the archive.
+
+    Args:
+        found: what S3 held before the recovery began.
+        pgdata: of what was recovered; its newest timeline begins where replay ended.
+
+    Raises:
+        FoundingError: when something between is missing.
+    """
+    if found.archived_to is None:
+        return
+    newest = max((pgdata / "pg_wal").glob("????????.history"))
+    timeline, ended = max(forks(newest.read_text()).items())
+    goes_on = segment_number(found.archived_to) * SEGMENT_BYTES >= ended
+    if goes_on or int(found.archived_to[:8], 16) != timeline:
+        raise FoundingError(
+            f"replay ended on timeline {timeline} at {ended >> 32:X}/{ended & 0xFFFFFFFF:X}, but "
+            f"the archive goes on to segment {found.archived_to}: something between is missing; "
+            "name a target before it to do without the rest"
+        )
 
 
 def _is_promoted(settings: Settings) -> bool:

@@ -35,19 +35,20 @@ def missing(present: Iterable[str], archived: Collection[str], left: dict[int, i
     """
     if not archived:
         return []
-    oldest = min(_number(name) for name in archived)
+    oldest = min(segment_number(name) for name in archived)
     finished = [
         name
         for name in present
         if _SEGMENT.fullmatch(name)
         and int(name[:8], 16) in left
-        and (_number(name) + 1) * SEGMENT_BYTES <= left[int(name[:8], 16)]
-        and _number(name) > oldest
+        and (segment_number(name) + 1) * SEGMENT_BYTES <= left[int(name[:8], 16)]
+        and segment_number(name) > oldest
     ]
     return sorted(name for name in finished if name not in archived)
 
 
-def _number(segment: str) -> int:
+def segment_number(segment: str) -> int:
+    """Return which segment it is, counted from the beginning of the WAL."""
     return int(segment[8:16], 16) << 8 | int(segment[16:24], 16)
 
 

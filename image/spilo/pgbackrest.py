@@ -41,6 +41,11 @@ class _Backup(TypedDict):
     database: dict[str, int]
 
 
+class _Archive(TypedDict):
+    max: str | None
+    database: dict[str, int]
+
+
 class _Repo(TypedDict):
     status: _Status
 
@@ -49,6 +54,7 @@ class _Stanza(TypedDict):
     status: _Status
     repo: NotRequired[list[_Repo]]
     db: NotRequired[list[dict[str, int | str]]]
+    archive: NotRequired[list[_Archive]]
     backup: NotRequired[list[_Backup]]
 
 
@@ -79,11 +85,16 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What S3 holds of one cluster; an empty place has no system identifier and no backup."""
+    """What S3 holds of one cluster; an empty place has no system identifier and no backup.
+
+    Attributes:
+        archived_to: the newest segment in the archive, of the newest timeline.
+    """
 
     system_identifier: int | None
     pgversion: str | None
     backups: Sequence[Backup]
+    archived_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,14 @@ def repository_in(document: str) -> Repository:
             for found in stanza.get("backup", ())
             if not found.get("error") and found["database"]["id"] == newest["id"]
         ],
+        archived_to=next(
+            (
+                found["max"]
+                for found in stanza.get("archive", ())
+                if found["database"]["id"] == newest["id"]
+            ),
+            None,
+        ),
     )
 
 

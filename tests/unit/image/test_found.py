@@ -1,7 +1,9 @@
 """image/spilo/found.py: which backup a new cluster is made from, and when it must not be."""
 
 import json
+import re
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from found import (
     bring_back,
     candidates,
     clone_cluster,
+    refuse_shorter,
     restore_command,
     target_options,
 )
@@ -433,3 +436,32 @@ def test_a_lost_cluster_that_cannot_come_back_is_not_made_anew(stage, own, ends,
     with pytest.raises(FoundingError, match=why):
         bring_back(given)
     assert "initdb" not in told.read_text()
+
+
+ENDS = [
+    # (what S3 lists as its newest segment, where replay ended, why it is refused)
+    ("000000010000000000000008", "1\t0/8000110", None),
+    ("000000020000000000000008", "1\t0/5000000\tx\n2\t0/8003A40", None),
+    (None, "1\t0/8000110", None),
+    ("000000010000000000000009", "1\t0/8000110", "on timeline 1 at 0/8000110"),
+    ("000000010000000100000000", "1\t0/FF000110", "000000010000000100000000"),
+    # Nothing of a segment was replayed that begins where replay ended.
+    ("000000010000000000000009", "1\t0/9000000", "something between is missing"),
+    # Without the second timeline's history, replay goes on where nobody lived.
+    ("000000020000000000000005", "1\t0/8000110", "on timeline 1"),
+]
+
+
+@pytest.mark.parametrize(("newest", "line", "why"), ENDS)
+def test_a_cluster_shorter_than_its_archive_is_refused(tmp_path, newest, line, why):
+    """A hole, and a history that is missing, look like the end of the archive to PostgreSQL."""
+    wal = tmp_path / "pg_wal"
+    wal.mkdir()
+    (wal / "00000002.history").write_text("1\t0/1000000\tan older one\n")
+    (wal / "00000003.history").write_text(f"{line}\tno recovery target specified\n")
+    held = replace(repository(), archived_to=newest)
+    if why is None:
+        refuse_shorter(held, tmp_path)
+        return
+    with pytest.raises(FoundingError, match=re.escape(why)):
+        refuse_shorter(held, tmp_path)

@@ -62,6 +62,7 @@ INCREMENTAL = {
     "timestamp": {"start": 1795437900, "stop": 1795437901},
     "type": "incr",
 }
+NEWEST = "000000010000000000000006"  # segment of the archive
 
 
 def document(**changes):
@@ -73,7 +74,7 @@ def status(code, message):
 
 
 def test_a_full_backup():
-    assert repository_in(document()) == Repository(7711343309471346730, "17", [FULL])
+    assert repository_in(document()) == Repository(7711343309471346730, "17", [FULL], NEWEST)
 
 
 def test_an_incremental_after_a_failover():
@@ -108,7 +109,7 @@ def test_an_empty_place_is_nobodys():
 
 def test_a_stanza_without_backups_has_an_owner():
     found = repository_in(document(backup=[], status=status(2, "no valid backups")))
-    assert found == Repository(7711343309471346730, "17", [])
+    assert found == Repository(7711343309471346730, "17", [], NEWEST)
 
 
 @pytest.mark.parametrize(
