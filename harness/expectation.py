@@ -57,6 +57,14 @@ class Expectation(Model):
         named = [getattr(self, key, None) for key in _LEANS_ON]
         return [name for name in named if isinstance(name, str)]
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def marks(self) -> Sequence[str]:
+        return ()
+
     @model_validator(mode="after")
     def _bounds_can_hold(self) -> Self:
         for (low, at_most), (high, bound) in pairwise(self.bounds.items()):

@@ -547,6 +547,16 @@ class Checker(Protocol):
         """Return the step names that this expectation leans on."""
         ...
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        """Return the restored clusters that it leans on."""
+        ...
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """Return the marks that it leans on."""
+        ...
+
     def measure(self, history: History) -> Measurement:
         """Return what this history shows; `value` None when it could not have shown a breach."""
         ...

@@ -91,6 +91,10 @@ class Archive(TimeExpectation):
     def refs(self) -> Sequence[str]:
         return [] if self.since is None else [self.since]  # `of` is a cluster, no step's `as`
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return [] if self.of is None else [self.of]
+
     def examine(self, history: History) -> Measurement:
         restore = None if self.of is None else restoring(history, self.of)
         if not history.notes("object"):

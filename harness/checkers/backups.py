@@ -9,7 +9,7 @@ from harness.registry import register
 from harness.sightings import object_sightings
 from harness.verdict import Measurement, UndecidedError
 
-# pgBackRest writes the manifest under this name when a backup is whole; `F` ends a full one's label.
+# pgBackRest gives the manifest this name when a backup is whole; `F` ends a full one's label.
 _WHOLE = re.compile(r"^spilo/(?P<scope>[^/]+)/backup/[^/]+/(?P<label>[0-9-]+F)/backup\.manifest$")
 
 

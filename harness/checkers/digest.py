@@ -43,6 +43,14 @@ class Digest(CountExpectation):
     def refs(self) -> Sequence[str]:
         return []  # `of` is a cluster and `equals` a mark; neither is a step's `as`
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return [self.of]
+
+    @property
+    def marks(self) -> Sequence[str]:
+        return [self.equals]
+
     def examine(self, history: History) -> Measurement:
         restore, mark = restoring(history, self.of), marking(history, self.equals)
         wanted, found = _digests(said(mark)), _digests(said(restore))

@@ -157,6 +157,10 @@ class Pitr(CountExpectation):
     def refs(self) -> Sequence[str]:
         return []  # `of` is a cluster, no step's `as`
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return [self.of]
+
     def examine(self, history: History) -> Measurement:
         restore = restoring(history, self.of)
         target = _target(restore)

@@ -51,6 +51,10 @@ class Rpo(TimeExpectation):
     def refs(self) -> Sequence[str]:
         return [self.since]  # `of` is a cluster, no step's `as`
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return [self.of]
+
     def examine(self, history: History) -> Measurement:
         at = instant(history, self.since)
         restore, held = restoring(history, self.of), restored(history, self.of)

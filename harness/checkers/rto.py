@@ -39,6 +39,10 @@ class Rto(TimeExpectation):
     def refs(self) -> Sequence[str]:
         return [self.since]  # `of` is a cluster, no step's `as`
 
+    @property
+    def clusters(self) -> Sequence[str]:
+        return [self.of]
+
     def examine(self, history: History) -> Measurement:
         at = instant(history, self.since)
         try:

@@ -12,7 +12,7 @@ from harness.places import TreePath, show_path
 from harness.protocols import Verb
 from harness.scenario import Cluster, Step
 from harness.steps.mark import Mark
-from harness.steps.restore import Restore
+from harness.steps.restore import OWN, Restore
 from harness.steps.sleep import Sleep
 from harness.steps.wait import Wait
 
@@ -29,6 +29,11 @@ def cluster_of(step: Mapping[str, Json]) -> str | None:
     raw = step.get(Restore.name)
     name = raw.get("as_cluster") if isinstance(raw, Mapping) else None
     return name if isinstance(name, str) else None
+
+
+def _in_place(step: Mapping[str, Json]) -> bool:
+    raw = step.get(Restore.name)
+    return isinstance(raw, Mapping) and "as_cluster" not in raw
 
 
 @dataclass
@@ -70,7 +75,7 @@ class Clusters:
                 kind=rules.CLUSTER,
             )
         )
-        return self.made.get(name), name
+        return self.made.get(name), f"{name}-{rules.NODE}"
 
     def take(self, verb: Verb, step: Step, path: TreePath) -> None:
         """Hold a step against those before it, and remember what it makes."""
@@ -95,7 +100,9 @@ class Clusters:
             self.made.setdefault(cluster, None)
 
     def close(self) -> None:
-        """Refuse steps that leave no cluster: it could not be steady after the last one."""
+        """Tell the sheet what the steps have made, for the expectations; refuse steps that leave no cluster: it could not be steady after the last one."""
+        in_place = [OWN] if any(_in_place(step) for step in self.steps) else []
+        self.sheet.clusters, self.sheet.marks = [*self.made, *in_place], [*self.marks]
         every: list[str | None] = [None, *self.made]
         if not self.unsure and all(name in self.destroyed for name in every):
             text = "no cluster is left after it; expected a later step that restores one"

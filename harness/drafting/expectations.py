@@ -54,6 +54,14 @@ def _expectation(sheet: Sheet, name: str, raw: Json) -> PlannedExpectation | Non
         sheet.tree.add(path, "no bound; expected max, min or a percentile, or `report: true`")
     for ref in dict.fromkeys(checker.refs):
         sheet.check_reference(ref, (*path, *_key_with(own, ref)))
+    for kind, names, known in (
+        (rules.CLUSTER, checker.clusters, sheet.clusters),
+        (rules.MARK, checker.marks, sheet.marks),
+    ):
+        for name in names:
+            place = (*path, *_key_with(own, name))
+            found = rules.reference_rule(name, place, earlier=known, later=(), off=(), kind=kind)
+            sheet.note(found)
     key = sheet.tree.in_file(Problem(path, "", at_key=True), sheet.document)
     line = sheet.document.mistake(key).line
     return PlannedExpectation(name, checker, common.report, line)

@@ -29,6 +29,7 @@ class Sheet:
         cluster: None when its section has a mistake.
         names: of each step that runs in this cell, its number and name.
         off: names of the steps that do not.
+        clusters, marks: what those that run restore and mark.
     """
 
     document: Document
@@ -39,6 +40,8 @@ class Sheet:
     cluster: Cluster | None
     names: list[tuple[int, str | None]] = field(default_factory=list)
     off: list[str] = field(default_factory=list)
+    clusters: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
 
     def note(self, problems: Iterable[Problem]) -> None:
         """Add to what is wrong in this cell."""

@@ -85,7 +85,7 @@ class Restore(Model):
     Attributes:
         to: which moment to go back to.
         as_cluster: the name of a new cluster beside the old one, and of its machines:
-            `restored-1`. Without it, the destroyed cluster comes back in place, as `own`.
+            `restored-pg-1`. Without it, the destroyed cluster comes back in place, as `own`.
         nodes: of the new cluster; as many as the old one has unless given.
         timeout: how long it may take until it accepts writes.
 

@@ -1,5 +1,7 @@
 """Nothing comes in over the network in the clear, and a renewed certificate is shown (ADR 0018)."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -29,7 +31,7 @@ with socket.create_connection((address, port), 5) as plain:
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> DockerDriver:
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerDriver]:
     """Yield a driver of one node; each test leaves it as it found it."""
     folder = tmp_path_factory.mktemp("tls")
     made = DockerDriver(f"{Random().getrandbits(32):08x}", folder, CLOCK)
@@ -48,6 +50,10 @@ def run(driver: DockerDriver, *words: str) -> str:
 def shown(driver: DockerDriver, port: int) -> str:
     """Return the serial number of the certificate that is shown, verified, and TLS's version."""
     return run(driver, SHOWN, driver.nodes[0].address, str(port)).strip()
+
+
+def _differs(driver: DockerDriver, port: int, before: str) -> bool:
+    return shown(driver, port) != before
 
 
 def psql(driver: DockerDriver, settings: str) -> str:
@@ -113,7 +119,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(driver: DockerDriver) 
     driver._containers.hand_out({NODES: Share(UIDS[NODES], renewed)})
     for port in (5432, 8008):
         CLOCK.wait_for(
-            lambda port=port: shown(driver, port) != before,
+            partial(_differs, driver, port, before),
             timeout_s=30,
             what=f"the new certificate at port {port}",
             every_s=0.5,

@@ -50,7 +50,7 @@ def test_a_step_knows_its_cluster(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        [MARK, RESTORE, on("restored", "sql: {node: restored-2, run: SELECT 1}")],
+        [MARK, RESTORE, on("restored", "sql: {node: restored-pg-2, run: SELECT 1}")],
         [MARK, DESTROY, RESTORE],
         [MARK, DESTROY, RESTORE, on("restored", SQL)],
         [MARK, DESTROY, "sleep: 1s", "wait: {until: backup-done, timeout: 1s}", RESTORE],
@@ -149,15 +149,15 @@ BAD = {
     ),
     "a node of the old cluster in the new one": (
         [MARK, RESTORE, on("restored", "sql: {node: pg-1, run: SELECT 1}")],
-        "sql.node: unknown node 'pg-1'; expected one of restored-1, restored-2",
+        "sql.node: unknown node 'pg-1'; expected one of restored-pg-1, restored-pg-2",
     ),
     "a node that the smaller cluster lacks": (
         [MARK, RESTORE, on("restored", "kill: {role: replica, pick: 2}")],
         "kill.pick: found 2; expected at most 1, as many as can be replica",
     ),
     "a node of the new cluster in the old one": (
-        [MARK, RESTORE, "sql: {node: restored-1, run: SELECT 1}"],
-        "sql.node: unknown node 'restored-1'; expected one of pg-1, pg-2, pg-3",
+        [MARK, RESTORE, "sql: {node: restored-pg-1, run: SELECT 1}"],
+        "sql.node: unknown node 'restored-pg-1'; expected one of pg-1, pg-2, pg-3",
     ),
     "s3 of one cluster": (
         [MARK, RESTORE, on("restored", "s3: {how: deny}")],
@@ -282,3 +282,38 @@ def test_what_a_condition_leaves_out_is_not_there(
     """In one of the two cells."""
     (found,) = mistakes(tmp_path, *steps, more="matrix: {x: [a, b]}\n")
     assert phrase in found
+
+
+# --- what expectations may say of them ---------------------------------------------------------
+
+EXPECTED = {
+    "digest: {of: restord, equals: before}": "digest.of: unknown cluster 'restord'; expected "
+    "restored; did you mean restored?",
+    "digest: {of: restored, equals: befor}": "digest.equals: unknown mark 'befor'",
+    "pitr: {of: own}": "pitr.of: unknown cluster 'own'",
+    "rto: {of: copy, since: gone, max: 9s}": "rto.of: unknown cluster 'copy'",
+    "archive: {of: copy, max: 9s}": "archive.of: unknown cluster 'copy'",
+}
+
+
+@pytest.mark.parametrize(("line", "phrase"), EXPECTED.items())
+def test_an_expectation_of_what_nobody_makes_is_refused(
+    tmp_path: Path, line: str, phrase: str
+) -> None:
+    """Undecided at the end of a run would be too late to learn of a typing error."""
+    path = tmp_path / "case.yaml"
+    steps = f"{DESTROY}\n    as: gone"
+    path.write_text(text(MARK, steps, RESTORE) + f"  {line}\n")
+    with pytest.raises(ScenarioError) as caught:
+        plan(loader.load(path), "docker", seed=7)
+    (mistake,) = caught.value.mistakes
+    assert phrase in str(mistake)
+
+
+def test_a_cluster_that_comes_back_in_its_place_is_own(tmp_path: Path) -> None:
+    """The word for it, where no cluster got a name."""
+    path = tmp_path / "case.yaml"
+    path.write_text(
+        text(f"{DESTROY}\n    as: gone", LATEST) + "  rto: {of: own, since: gone, max: 9s}\n"
+    )
+    assert plan(loader.load(path), "docker", seed=7).cells

@@ -4,8 +4,13 @@ import tarfile
 
 import pytest
 
-from harness.drivers.docker import images
+from harness.drivers import supported
+from harness.drivers.docker import debian, images
 from harness.drivers.docker.images import File
+from harness.errors import DriverError
+from tests.unit.test_minio import engine
+
+__all__ = ["engine"]  # a fixture
 
 FILES = (File("Dockerfile", 0o644, b"FROM x"), File("entrypoint.sh", 0o755, b"exec y"))
 ARGS = {"BASE": "drill/base:1", "PGVERSION": "17"}
@@ -123,3 +128,55 @@ def test_no_image_is_told_of_a_private_ca():
         for file in images.context_files(images.IMAGE_DIR / name):
             assert b"SSL_CERT_FILE" not in file.content
             assert b"PIP_CERT" not in file.content
+
+
+# --- the release of Debian that an image is built on -------------------------------------------
+
+OLDER = {"PGVERSION": "15"}
+
+
+def test_an_older_postgresql_is_built_on_an_older_debian(engine):
+    """And by that release's Python; what has no PostgreSQL in it stays where it is."""
+    bases = {suite: images._own_base(suite) for suite in debian.SUITES}
+    spilo, etcd = images._recipes(engine, ["spilo", "etcd"], bases, OLDER)
+    assert spilo.base.startswith("drill/base:bookworm-")
+    assert (spilo.suite.name, spilo.suite.python) == ("bookworm", "3.11")
+    assert etcd.base.startswith("drill/base:trixie-")
+    assert etcd.reference == images._recipe("etcd", etcd.base, {}).reference
+
+
+def test_the_dockerfiles_own_version_is_the_newest_debians(engine):
+    """A cluster of PostgreSQL 17 and one that names none are of the same image."""
+    bases = {suite: images._own_base(suite) for suite in debian.SUITES}
+    (named,) = images._recipes(engine, ["spilo"], bases, {"PGVERSION": "17"})
+    (bare,) = images._recipes(engine, ["spilo"], bases, {})
+    assert named == bare
+    assert bare.suite is debian.NEWEST
+
+
+@pytest.mark.parametrize("version", ["16", "14", "17.2", "", "bookworm"])
+def test_a_version_that_no_debian_has_is_refused(engine, version):
+    """Before anything is built or pulled."""
+    refusal = rf"PGVERSION '{version}'; expected 15 \(bookworm\) or 17 \(trixie\)"
+    with pytest.raises(DriverError, match=refusal):
+        images.ensure(engine, pytest.fail, ["spilo"], {"PGVERSION": version})
+    assert engine.built == {}
+
+
+def test_an_older_base_may_be_named_too(engine, monkeypatch, tmp_path):
+    """Each by a variable of its own: the newest's is no base for an older PostgreSQL."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("DRILL_IMAGE_BASE", "newest:1")
+    engine.present |= {"newest:1": {}, "older:1": {}}
+    assert images._bases_at_hand(engine, ["etcd"], OLDER) == {debian.NEWEST: "newest:1"}
+    assert images._bases_at_hand(engine, ["etcd", "spilo"], OLDER) == {}, "one is missing"
+    monkeypatch.setenv("DRILL_IMAGE_BASE_BOOKWORM", "older:1")
+    found = images._bases_at_hand(engine, ["etcd", "spilo"], OLDER)
+    assert sorted(found.values()) == ["newest:1", "older:1"]
+
+
+def test_the_planner_knows_which_versions_there_are():
+    """A scenario that asks for another one is skipped before anything starts."""
+    known = supported("docker")
+    assert known is not None
+    assert known.facts["postgres"] == (15, 17)

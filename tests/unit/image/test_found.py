@@ -192,7 +192,7 @@ def test_the_target_is_forgotten_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     ("pgbackrests", "postgresqls"),
-    [(0, 0), (1, 1), (25, 126), (49, 126), (124, 126), (137, 126)],
+    [(0, 0), (1, 1), (25, 255), (49, 255), (124, 255), (137, 255)],
 )
 def test_recovery_ends_where_s3_fails(tmp_path, pgbackrests, postgresqls):
     """The planted trap: an outage looks like the end of the archive, and half a cluster is made."""

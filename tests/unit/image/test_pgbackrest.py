@@ -4,7 +4,16 @@ import copy
 import json
 
 import pytest
-from pgbackrest import Backup, BackupError, PgBackRest, Repository, _words, own, repository_in
+from pgbackrest import (
+    Backup,
+    BackupError,
+    PgBackRest,
+    Repository,
+    _words,
+    one_line,
+    own,
+    repository_in,
+)
 
 # As 2.55.1 prints it, of a cluster with one full backup in S3.
 LISTED: dict[str, object] = {
@@ -209,3 +218,24 @@ def test_a_failure_carries_its_own_words(program, tmp_path, says, words):
     program(82, says)
     with pytest.raises(BackupError, match=f"^{words}$"):
         PgBackRest(tmp_path / "x.conf", "x").repository()
+
+
+REFUSED = """[ProtocolError] HTTP request failed with 403 (Forbidden):
+*** Path/Query ***:
+GET /spilo/?delimiter=%2F&list-type=2&prefix=spilo%2Fdrill%2Fbackup%2F
+*** Request Headers ***:
+authorization: <redacted>
+*** Response Content ***:
+<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SignatureDoesNotMatch</Code><Message>Check your key.</Message></Error>"""
+
+
+def test_a_refusal_of_s3_is_one_line_with_s3s_own_words():
+    """Whoever looks for the line that says why gets the reason with it."""
+    said = "[ProtocolError] HTTP request failed with 403 (Forbidden): SignatureDoesNotMatch: Check"
+    assert one_line(REFUSED) == f"{said} your key."
+    assert one_line("[E] no:\n    [E] on 9 retries: no") == "[E] no: [E] on 9 retries: no"
+    broken = {"code": 99, "message": REFUSED}
+    refused = document(backup=[], db=[], status=status(99, "other"), repo=[{"status": broken}])
+    with pytest.raises(BackupError, match=r"^other; .*Check your key\.$"):
+        repository_in(refused)
