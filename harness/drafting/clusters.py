@@ -100,7 +100,10 @@ class Clusters:
             self.made.setdefault(cluster, None)
 
     def close(self) -> None:
-        """Tell the sheet what the steps have made, for the expectations; refuse steps that leave no cluster: it could not be steady after the last one."""
+        """Tell the sheet what was made, and refuse steps that leave no cluster.
+
+        It could not be steady after the last one.
+        """
         in_place = [OWN] if any(_in_place(step) for step in self.steps) else []
         self.sheet.clusters, self.sheet.marks = [*self.made, *in_place], [*self.marks]
         every: list[str | None] = [None, *self.made]

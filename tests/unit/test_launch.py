@@ -68,5 +68,5 @@ def test_docker_says_what_it_can_do() -> None:
     able = drivers.supported("docker")
     assert able is not None
     assert set(able.verbs or ()) == set(registry.verbs())
-    assert able.facts == {"azs": 3, "watchdog": True, "netem": False}
+    assert able.facts == {"azs": 3, "watchdog": True, "netem": False, "postgres": (15, 17)}
     assert drivers.supported("aws") is None

@@ -248,7 +248,7 @@ PARTS = (
 )
 
 
-@settings_of_hypothesis(max_examples=30)
+@settings_of_hypothesis(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(PARTS), unique_by=id))
 def test_nothing_is_ever_let_in_without_tls_or_password(parts):
     """Whatever is given together: no `host` and no `hostnossl` line, nobody trusted, TLS on."""
