@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 
 import yaml
+from archive import SEGMENT_BYTES, forks, hole, segment_number
 from configure import CONFIG, OWN_STORE, SOURCE_STORE
-from inherited import SEGMENT_BYTES, forks, segment_number
 from pgbackrest import Backup, BackupError, PgBackRest, Repository, log, own
 from settings import Settings, judged
 from storage import Clone, lsn_as_number
@@ -92,14 +92,21 @@ def clone_cluster(settings: Settings, clone: Clone) -> None:
         FoundingError, BackupError: when that cannot be done; nothing is left.
     """
     source = PgBackRest(SOURCE_STORE, clone.source.scope)
-    found = source.repository()
+    try:
+        found = source.repository()
+    except BackupError as error:
+        place = f"{clone.source.scope!r} in {_where(clone)}"
+        raise BackupError(f"{place}: {error}; expected backups that this node may read") from None
     _refuse_foreign(own().repository(), settings, but=found.system_identifier)
     _refuse_version(found, settings, f"{clone.source.scope!r} in {_where(clone)}")
+    to_the_end = clone.kind == "latest" and clone.timeline == "latest"
     for backup in candidates(clone, found):
+        if to_the_end:
+            _refuse_hole(source, found, backup)
         log(WHO, f"restoring {backup.label} of {clone.source.scope} to {clone.kind} {clone.target}")
         source.run("restore", f"--set={backup.label}", *target_options(clone))
         if recovered(settings, source):
-            if clone.kind == "latest" and clone.timeline == "latest":
+            if to_the_end:
                 refuse_shorter(found, Path(settings.pgdata))
             return
         log(WHO, f"{clone.kind} {clone.target} was not reached from {backup.label}")
@@ -123,6 +130,7 @@ def bring_back(settings: Settings) -> None:
         return
     _refuse_version(found, settings, repr(settings.scope))
     newest = max(found.backups, key=lambda backup: backup.stop_lsn)
+    _refuse_hole(own(), found, newest)
     log(WHO, f"restoring {newest.label}, and all that was archived after it")
     own().run("restore", f"--set={newest.label}", "--target-timeline=latest")
     if not recovered(settings, own()):
@@ -169,6 +177,15 @@ def recovered(settings: Settings, source: PgBackRest) -> bool:
     postgres.wait()
     _forget_target(Path(settings.pgdata) / "postgresql.auto.conf")
     return True
+
+
+def _refuse_hole(store: PgBackRest, found: Repository, backup: Backup) -> None:
+    """Refuse before anything is restored: what is promoted also archives, and is followed then."""
+    if missing := hole(store, found, backup):
+        raise FoundingError(
+            f"between {backup.label} and the end of the archive, {found.archived_to}, {missing} is "
+            "missing; name a target before it to do without the rest"
+        )
 
 
 def refuse_shorter(found: Repository, pgdata: Path) -> None:
@@ -237,7 +254,7 @@ def restore_command(source: PgBackRest) -> str:
     tell. Source: PostgreSQL 17, xlogarchive.c, RestoreArchivedFile.
     """
     words = ["pgbackrest", "archive-get", f"--config={source.config}", f"--stanza={source.stanza}"]
-    return " ".join([*words, '%f "%p"', "|| { test $? -eq 1 && exit 1; exit 126; }"])
+    return " ".join([*words, '%f "%p"', "|| { test $? -eq 1 && exit 1; exit 255; }"])
 
 
 def _forget_target(path: Path) -> None:

@@ -11,18 +11,10 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from archive import SEGMENT_BYTES, forks, listed, segment_number
 from pgbackrest import PgBackRest
-from storage import lsn_as_number
 
-SEGMENT_BYTES = 16 << 20  # initdb's default, which patroni.yml.j2 leaves alone
 _SEGMENT = re.compile("[0-9A-F]{24}")
-_ARCHIVED = re.compile("([0-9A-F]{24})-[0-9a-f]{40}")
-
-
-def forks(history: str) -> dict[int, int]:
-    """Return where each older timeline was left, in bytes, from the text of a `.history` file."""
-    lines = (line.split() for line in history.splitlines() if line.strip() and line[0] != "#")
-    return {int(words[0]): lsn_as_number(words[1]) for words in lines if len(words) > 1}
 
 
 def missing(present: Iterable[str], archived: Collection[str], left: dict[int, int]) -> list[str]:
@@ -47,11 +39,6 @@ def missing(present: Iterable[str], archived: Collection[str], left: dict[int, i
     return sorted(name for name in finished if name not in archived)
 
 
-def segment_number(segment: str) -> int:
-    """Return which segment it is, counted from the beginning of the WAL."""
-    return int(segment[8:16], 16) << 8 | int(segment[16:24], 16)
-
-
 def archive_inherited(store: PgBackRest, pgdata: Path) -> list[str]:
     """Archive what is missing, and return it.
 
@@ -64,9 +51,7 @@ def archive_inherited(store: PgBackRest, pgdata: Path) -> list[str]:
     if not histories:
         return []  # the first timeline was left by nobody
     left = forks(histories[-1].read_text())
-    listed = store.run("repo-ls", f"archive/{store.stanza}", "--recurse")
-    archived = {match[1] for match in _ARCHIVED.finditer(listed)}
-    lacking = missing((path.name for path in wal.iterdir()), archived, left)
+    lacking = missing((path.name for path in wal.iterdir()), listed(store).segments, left)
     for name in lacking:
         store.run("archive-push", str(wal / name), "--no-archive-async")
     return lacking

@@ -5,6 +5,7 @@ Source: pgBackRest user guide, "Information" and "Restore"; command/info in its 
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -137,7 +138,7 @@ def repository_in(document: str) -> Repository:
     code, message = stanza["status"]["code"], stanza["status"]["message"]
     if code not in (0, 1, 2):
         broken = [r["status"]["message"] for r in stanza.get("repo", ()) if r["status"]["code"]]
-        raise BackupError("; ".join([message, *broken]))
+        raise BackupError("; ".join([message, *map(one_line, broken)]))
     databases = stanza.get("db") or []
     if not databases:
         return Repository(None, None, ())
@@ -180,7 +181,17 @@ def _words(output: str) -> str:
         _, found, text = line.partition("ERROR: ")
         if found or (kept and line.startswith(" ")):
             kept.append(text.strip() if found else line.strip())
-    return " ".join(kept)[:1000]
+    return one_line("\n".join(kept))[:1000]
+
+
+def one_line(said: str) -> str:
+    """Return pgBackRest's words on one line; where S3 refused a request, S3's instead of both's.
+
+    pgBackRest shows the whole of the two, line by line, each header of it.
+    """
+    if answer := re.search("<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", said, re.DOTALL):
+        return f"{said.splitlines()[0].rstrip(':')}: {answer[1]}: {answer[2]}"
+    return " ".join(said.split())
 
 
 def own() -> PgBackRest:

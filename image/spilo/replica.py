@@ -8,6 +8,7 @@ compare with, and no other way.
 import sys
 from pathlib import Path
 
+from archive import hole
 from pgbackrest import Backup, BackupError, log, own
 from rest import leader_position
 from settings import judged
@@ -49,6 +50,10 @@ def main() -> int:
         written = leader_position(settings.apiport)
         if reason := why_not(newest, written, settings.storage.threshold):
             log(WHO, f"not from {newest.label}: {reason}")
+            return 1
+        if written is None and (missing := hole(own(), found, newest)):
+            # Whoever is promoted then ends at the hole, and is the cluster from there on.
+            log(WHO, f"refused: nobody leads, and {missing} is missing from the archive")
             return 1
         Path(settings.pgdata).mkdir(mode=0o700, parents=True, exist_ok=True)
         log(WHO, f"restoring {newest.label}")

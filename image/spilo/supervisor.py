@@ -23,9 +23,11 @@ WATCHDOG_PIPE = RUN_DIR / "watchdog"
 PYTHON = "/opt/patroni/bin/python"
 CONFIGURE = (PYTHON, "/usr/local/lib/spilo/configure.py")
 PATRONI = (PYTHON, "/opt/patroni/bin/patroni", str(CONFIG))
-KEEPER = (PYTHON, "/usr/local/lib/spilo/keeper.py")
+# Below everything else, and so are the backups that it makes.
+KEEPER = ("/usr/bin/nice", "-n", "10", PYTHON, "/usr/local/lib/spilo/keeper.py")
 
 GATE_POLL_S = 0.02
+KEEPER_AFTER_S = 3.0  # a node that starts is short of time as it is
 RESTART_AFTER_S = 1.0  # runit's pause before it starts a service again, as in Spilo
 # Time that the machine spent suspended counts on our clock, but not on that of select().
 LONGEST_SLEEP_S = 1.0
@@ -183,7 +185,7 @@ class Supervisor:
         self._watchdog = Watchdog()
         self._told_to_stop: int | None = None
         self._keeper: int | None = None
-        self._keeper_at_s = 0.0
+        self._keeper_at_s = _now_s() + KEEPER_AFTER_S
 
     def run(self) -> int:
         """Supervise until nothing is left to do; return PID 1's exit code."""

@@ -47,7 +47,9 @@ CLUSTER = Cluster(
 ROWS = "SELECT count(*), sum(i) FROM kept"
 POINTS = ("first", "middle", "last")
 REFUSAL = re.compile(r"(found: refused|post_init: refused|configure): .+")
-REFUSED_S = 90
+REFUSED_S = 150
+# Where the source is, as a message names it.
+PLACE = f"'{SCOPE}' in s3://{BUCKET}/spilo/{SCOPE}"
 
 
 @dataclass
@@ -71,10 +73,10 @@ class Bench:
     def node(self) -> str:
         return self.clone.nodes[0].name
 
-    def key_of(self, segment: str) -> str:
-        """Return where the archive has this segment; its name goes on with a checksum."""
-        keys = [one.key for one in self.source.objects(f"{self.source.prefix}archive/")]
-        return next(key for key in keys if f"/{segment}-" in key)
+    @property
+    def needed(self) -> str:
+        """Return the key of a segment that every target but the first needs."""
+        return key_of(self.source, self.source.prefix, self.segments[1])
 
     def make_node(self, environment: Mapping[str, str]) -> None:
         """Make the clone's node anew, its disk empty, with these variables."""
@@ -90,17 +92,21 @@ class Bench:
         """
         kept = {k: v for k, v in self.bare.items() if not k.startswith(without)}
         environment = {**kept, "SCOPE": f"case-{next(self.numbers)}", **with_}
-        before = listing(self.source)
+        before = listing(self.source, self.source.prefix)
         rows = self.source.query(leader(self.source), ROWS, deadline_s=5)
         self.make_node(environment)
         CLOCK.wait_for(self.gave_up, timeout_s=REFUSED_S, what="a refusal", every_s=0.1)
-        said = [match[0] for match in map(REFUSAL.match, self.log()) if match]
+        said = self.refusals()
         print(*said, sep="\n")  # noqa: T201 - for whoever runs this with -s, or sees it fail
         assert said, self.log()[-20:]
         assert leaders(self.clone, environment["SCOPE"]) == [], "the clone had a leader"
-        assert listing(self.source) == before
+        assert listing(self.source, self.source.prefix) == before
         assert self.source.query(leader(self.source), ROWS, deadline_s=5) == rows
         return "\n".join(dict.fromkeys(said))
+
+    def refusals(self) -> list[str]:
+        """Return the lines by which the node has refused so far; it tries again for ever."""
+        return [match[0] for match in map(REFUSAL.match, self.log()) if match]
 
     def gave_up(self) -> bool:
         """Return whether the node's Patroni has ended, or the node itself."""
@@ -120,9 +126,15 @@ class Bench:
         return int(state["ExitCode"]) if state["Status"] == "exited" else None
 
 
-def listing(driver: DockerDriver) -> set[tuple[str, str]]:
+def listing(driver: DockerDriver, prefix: str) -> set[tuple[str, str]]:
     """Return the keys and tags of all that S3 holds of a cluster."""
-    return {(one.key, one.etag) for one in driver.objects(driver.prefix)}
+    return {(one.key, one.etag) for one in driver.objects(prefix)}
+
+
+def key_of(driver: DockerDriver, prefix: str, segment: str) -> str:
+    """Return where the archive has this segment; its name goes on with a checksum."""
+    keys = [one.key for one in driver.objects(f"{prefix}archive/")]
+    return next(key for key in keys if f"/{segment}-" in key)
 
 
 def leaders(driver: DockerDriver, scope: str) -> list[str]:
@@ -162,15 +174,18 @@ def half_of(driver: DockerDriver, key: str) -> bytes:
     return whole[: len(whole) // 2]
 
 
-def fill(driver: DockerDriver) -> Sequence[str]:
-    """Write rows, each third of them up to a restore point; return the segments that these end."""
-    node = leader(driver)
+def fill(driver: DockerDriver, prefix: str) -> Sequence[str]:
+    """Write rows, each third of them up to a restore point; return the segments that these end.
+
+    Returns when the first backup and all of the WAL are below this prefix.
+    """
+    node = driver.nodes[0].name
 
     def is_backed_up() -> bool:
-        return bool(storage.finished_backups(driver.prefix, driver.objects(driver.prefix)))
+        return bool(storage.finished_backups(prefix, driver.objects(prefix)))
 
     CLOCK.wait_for(is_backed_up, timeout_s=60, what="a backup", every_s=0.2)
-    driver.query(node, "CREATE TABLE kept (i int)", deadline_s=5)
+    driver.query(node, "CREATE TABLE IF NOT EXISTS kept (i int)", deadline_s=5)
     segments: list[str] = []
     for point in POINTS:
         driver.query(node, "INSERT INTO kept SELECT generate_series(1, 1000)", deadline_s=5)
@@ -179,7 +194,7 @@ def fill(driver: DockerDriver) -> Sequence[str]:
         segments.append(str(driver.query(node, named, deadline_s=5)[0][0]))
 
     def is_archived() -> bool:
-        keys = " ".join(one.key for one in driver.objects(driver.prefix))
+        keys = " ".join(one.key for one in driver.objects(prefix))
         return all(f"/{segment}-" in keys for segment in segments)
 
     CLOCK.wait_for(is_archived, timeout_s=60, what="the archive of all of it", every_s=0.2)
@@ -200,7 +215,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     try:
         driver.up(CLUSTER)
         wait_steady(driver, CLUSTER)
-        segments = fill(driver)
+        segments = fill(driver, driver.prefix)
         clone = driver.clone("sound", CLUSTER, RecoveryTarget("name", "last"))
         wait_steady(clone, CLUSTER)
         bare = clone._machines[clone.nodes[0].name].environment
@@ -226,15 +241,17 @@ def test_the_clone_lives_where_nothing_is_wrong(bench: Bench) -> None:
 
 # --- targets -----------------------------------------------------------------------------------
 
-NEVER = r"was never reached: the archive of 'drill' in s3://spilo/spilo/drill ends before it"
+NEVER = f"was never reached: the archive of {PLACE} ends before it, or never held it"
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
-        ("time", "2020-01-01T00:00:00+00:00", r"time 2020-01-01 .*: before the first backup, 2\d+"),
-        ("lsn", "0/1", r"lsn 0/1: before the first backup"),
+        ("time", "2020-01-01T00:00:00+00:00", "target time 2020.*: before the first backup, 2.*"),
         ("name", "nobody-made-this", rf"target name nobody-made-this {NEVER}"),
+        pytest.param(
+            "lsn", "0/1", "target lsn 0/1: before the first backup, 2.*", marks=pytest.mark.slow
+        ),
         pytest.param(
             "time", "2199-01-01T00:00:00+00:00", rf"target time 2199-01-01 .* {NEVER}",
             marks=pytest.mark.slow,
@@ -246,40 +263,67 @@ NEVER = r"was never reached: the archive of 'drill' in s3://spilo/spilo/drill en
 def test_a_target_that_cannot_be_reached(bench: Bench, kind: str, value: str, words: str) -> None:
     """Neither an empty cluster, nor one that is longer or shorter than was asked for."""
     said = bench.refusal("CLONE_TARGET_", **{f"CLONE_TARGET_{kind.upper()}": value})
-    assert re.fullmatch(f"found: refused: {words}.*", said)
+    assert re.fullmatch(f"found: refused: {words}", said)
 
 
 # --- what S3 holds -----------------------------------------------------------------------------
 
 
-def test_a_truncated_segment(bench: Bench) -> None:
-    """Of a segment before the target, half of its bytes are gone."""
-    key = bench.key_of(bench.segments[1])
-    with changed(bench.source, {key: half_of(bench.source, key)}):
-        said = bench.refusal()
-    assert re.match("found: refused: .*", said)
+@pytest.mark.parametrize("target", ["name", pytest.param("latest", marks=pytest.mark.slow)])
+def test_a_truncated_segment(bench: Bench, target: str) -> None:
+    """It lies before the target; what is left of it must not pass for the end of the archive."""
+    dropped = ["CLONE_TARGET_NAME"] if target == "latest" else []
+    with changed(bench.source, {bench.needed: half_of(bench.source, bench.needed)}):
+        said = bench.refusal(*dropped)
+    segment = bench.segments[1]
+    assert re.match(f"found: refused: recovery failed: .*{segment}.* from archive", said)
 
 
+@pytest.mark.slow  # as a target that never was
 def test_a_missing_segment(bench: Bench) -> None:
     """It lies before the target."""
-    with changed(bench.source, {bench.key_of(bench.segments[1]): None}):
+    with changed(bench.source, {bench.needed: None}):
         said = bench.refusal()
-    assert re.match("found: refused: .*", said)
+    assert re.fullmatch(f"found: refused: target name last {NEVER}", said)
 
 
 def test_a_missing_segment_before_the_latest(bench: Bench) -> None:
-    """A hole in the archive must not pass for its end."""
-    with changed(bench.source, {bench.key_of(bench.segments[1]): None}):
+    """All that the archive holds: a hole must not pass for its end."""
+    with changed(bench.source, {bench.needed: None}):
         said = bench.refusal("CLONE_TARGET_NAME")
-    assert re.match("found: refused: .*", said)
+    missing = bench.needed.rpartition("/")[2][:24]
+    where = (
+        f"between [0-9F-]+ and the end of the archive, {bench.segments[-1]}, {missing} is missing"
+    )
+    assert re.match(f"found: refused: {where}", said)
 
 
-def test_a_truncated_segment_before_the_latest(bench: Bench) -> None:
-    """A segment that cannot be read must not pass for the end of the archive."""
-    key = bench.key_of(bench.segments[1])
-    with changed(bench.source, {key: half_of(bench.source, key)}):
-        said = bench.refusal("CLONE_TARGET_NAME")
-    assert re.match("found: refused: .*", said)
+@pytest.mark.slow  # a cluster lives first, and is refused twice
+def test_a_hole_in_ones_own_archive_is_refused_for_good(bench: Bench) -> None:
+    """A lost cluster that cannot come back whole: no attempt may make the next one succeed.
+
+    What the first one would archive, of a timeline that begins at the hole, the second would take
+    for the newest there is.
+    """
+    scope, prefix = "lost", "spilo/lost/"
+    bench.make_node({**bench.bare, "SCOPE": scope})
+    CLOCK.wait_for(lambda: leaders(bench.clone, scope), timeout_s=REFUSED_S, what="a leader")
+    hole = key_of(bench.clone, prefix, fill(bench.clone, prefix)[1])
+    bench.clone.destroy(bench.node)
+    forget = ["etcdctl", "del", "--prefix", f"/service/{scope}/"]
+    bench.clone._containers.exec(bench.clone.dcs_members[0].name, forget)
+    led = leaders(bench.clone, scope)
+    with changed(bench.clone, {hole: None}):
+        before = listing(bench.clone, prefix)
+        kept = {k: v for k, v in bench.bare.items() if not k.startswith("CLONE_")}
+        bench.make_node({**kept, "SCOPE": scope, "BOOTSTRAP_FROM_S3": "true"})
+
+        def is_decided() -> bool:
+            return len(bench.refusals()) > 1 or leaders(bench.clone, scope) != led
+
+        CLOCK.wait_for(is_decided, timeout_s=REFUSED_S, what="a second attempt", every_s=0.2)
+        assert leaders(bench.clone, scope) == led, "\n".join(bench.log())
+        assert listing(bench.clone, prefix) == before
 
 
 def test_a_corrupt_manifest(bench: Bench) -> None:
@@ -289,7 +333,8 @@ def test_a_corrupt_manifest(bench: Bench) -> None:
     assert len(manifests) == 2
     with changed(bench.source, {key: half_of(bench.source, key) for key in manifests}):
         said = bench.refusal()
-    assert re.match("found: refused: .*manifest", said)
+    found = r"unable to load backup manifest file '\S+/backup\.manifest' or '\S+\.copy': Format"
+    assert re.match(rf"found: refused: \[029\]: {found}", said)
 
 
 # --- the way to S3 -----------------------------------------------------------------------------
@@ -306,13 +351,14 @@ def test_a_wrong_key(bench: Bench) -> None:
     """The secret is not that of the access key."""
     files = hand_out(bench, secret="0" * 40)
     said = bench.refusal(AWS_SECRET_ACCESS_KEY_FILE=files["secret"])
-    assert re.match("found: refused: .*SignatureDoesNotMatch", said)
+    assert re.fullmatch(f"found: refused: {PLACE}: .* 403 .*: SignatureDoesNotMatch: .*", said)
 
 
 def test_a_missing_bucket(bench: Bench) -> None:
-    """The source's bucket is named wrong."""
+    """The source's bucket is named wrong. S3 tells nobody who may not see it that there is none."""
     said = bench.refusal(CLONE_WAL_S3_BUCKET="absent")
-    assert re.match("found: refused: .*absent", said)
+    place = PLACE.replace(f"s3://{BUCKET}", "s3://absent")
+    assert re.fullmatch(f"found: refused: {place}: .* 403 .*: AccessDenied: .*", said)
 
 
 def test_denied_access(bench: Bench) -> None:
@@ -322,7 +368,7 @@ def test_denied_access(bench: Bench) -> None:
         said = bench.refusal()
     finally:
         bench.source.s3("well")
-    assert re.match("found: refused: .*", said)
+    assert re.fullmatch(f"found: refused: {PLACE}: .* 403 .*: Your account is disabled; .*", said)
 
 
 # Makes a user, temporary credentials of it, shows that they are good, and removes the user.
@@ -366,16 +412,17 @@ def test_expired_credentials(bench: Bench) -> None:
         AWS_SECRET_ACCESS_KEY_FILE=files["secret"],
         AWS_SESSION_TOKEN_FILE=files["token"],
     )
-    assert re.match("found: refused: .*", said)
+    assert re.fullmatch(f"found: refused: {PLACE}: .* 403 .*: AccessDenied: .*", said)
     for secret in ("secret", "token"):
         assert given[secret] not in "\n".join(bench.log())
 
 
 @pytest.mark.slow
 def test_s3_does_not_answer(bench: Bench) -> None:
-    """Nobody listens at the endpoint; it takes pgBackRest its time to be sure of it."""
+    """Nobody listens at the endpoint; it takes pgBackRest a minute and a half to be sure of it."""
     said = bench.refusal(AWS_ENDPOINT=f"https://{S3}:{S3_PORT + 1}")
-    assert re.match(f"found: refused: .*{S3_PORT + 1}", said)
+    found = f"unable to connect to '{S3}:{S3_PORT + 1} .*Connection refused"
+    assert re.match(f"found: refused: {PLACE}: .*{found}", said)
 
 
 # --- another cluster ---------------------------------------------------------------------------
@@ -388,20 +435,25 @@ def test_another_major_version(bench: Bench) -> None:
     clone = bench.source.clone("older", older, RecoveryTarget("latest"))
     bare = clone._machines[clone.nodes[0].name].environment
     said = replace(bench, clone=clone, bare=bare).refusal()
-    assert re.match("found: refused: 'drill' in .* is of PostgreSQL 17; expected 15", said)
+    assert said == f"found: refused: {PLACE} is of PostgreSQL 17; expected 15"
 
 
 def test_half_a_clone(bench: Bench) -> None:
     """Spilo would make an empty cluster of it. All that is wrong is told at once."""
     said = bench.refusal("CLONE_WAL_S3_BUCKET", CLONE_TARGET_TIME="2026-11-23T10:00:00")
     assert bench.exit_code == 2
-    assert len(said.splitlines()) >= 3, said
+    assert re.findall("^configure: (.*?): (.*?); expected ", said, re.MULTILINE) == [
+        ("CLONE_WAL_S3_BUCKET", "missing"),
+        ("CLONE_TARGET_NAME", "a second target"),
+        ("CLONE_TARGET_TIME", "'2026-11-23T10:00:00'"),
+    ]
 
 
 def test_a_scope_of_another_cluster(bench: Bench) -> None:
     """A new cluster, with initdb, whose prefix in S3 is the source's."""
     said = bench.refusal("CLONE_", SCOPE=SCOPE)
-    assert re.match("post_init: refused: .*'drill'.*", said)
+    found = "backup and archive info files exist but do not match the database"
+    assert re.match(f"post_init: refused: the prefix of '{SCOPE}' in S3: .*{found}", said)
 
 
 def test_a_clone_into_the_prefix_of_another_cluster(bench: Bench) -> None:

@@ -5,6 +5,8 @@ checker. The controls are the scenarios that claim to catch them, run beside the
 scenario is long, a short one stands here, and what a defect leaves alone must pass in it.
 """
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,9 @@ def archiving(command: str) -> dict[str, Json]:
     return {"postgresql": {"parameters": {"archive_command": command}}}
 
 
-HONEST: dict[str, Json] = {"postgresql": {}}
+def said(folder: Path, machine: str) -> str:
+    """Return what a machine of the run has logged."""
+    return (folder / "logs" / f"{machine}.log").read_text(encoding="utf-8")
 
 
 def test_archive_command_that_stores_nothing(tmp_path: Path) -> None:
@@ -83,15 +87,15 @@ def test_segments_that_are_not_encrypted(tmp_path: Path) -> None:
     """`encryption` sees objects that were stored without a key of KMS."""
     bare = "/run/spilo/bare.conf"
     made = f"[ -e {bare} ] || (umask 077; sed /kms/d {OWN_STORE} > {bare})"
-    # The restored cluster's stanza has another name.
     stack = Stack(
-        configuration=archiving(f"{made}; {PUSH.format(config=bare)}"), clone_configuration=HONEST
+        configuration=archiving(f"{made}; {PUSH.format(config=bare)}"),
+        clone_configuration={"postgresql": {}},  # its stanza has another name
     )
-    result = run(HERE / "restored-across.yaml", tmp_path, make=defect(stack=stack))
+    result = run(HERE / "restored-beside.yaml", tmp_path, make=defect(stack=stack))
     assert result.verdict is Verdict.FAIL, result.note
     assert verdicts(result) == {
         "digest": Verdict.PASS,
-        "wal_gaps": Verdict.PASS,
+        "archive": Verdict.PASS,
         "encryption": Verdict.FAIL,
     }
 
@@ -109,13 +113,35 @@ class LosesHistory(DockerDriver):
 
 
 def test_history_that_is_missing(tmp_path: Path) -> None:
-    """`digest` sees the branch that ended at the switchover, restored as if it were the newest."""
-    result = run(HERE / "restored-across.yaml", tmp_path, make=defect(LosesHistory))
+    """The image refuses to make a cluster that ends where the branch began: `rto` says so.
+
+    What would come of it is in the next test. The run is an error, too, since nothing was
+    restored: the image's own words are looked for, to tell it from one that was too slow.
+    """
+    result = run(HERE / "restored-across.yaml", tmp_path, "within=12s", defect(LosesHistory))
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "rto").verdict is Verdict.FAIL
+    assert finding(result, "wal_gaps").verdict is Verdict.PASS  # it had been archived
+    assert re.search(r"refused: .*00000002\.history is missing", said(tmp_path, "restored-pg-1"))
+
+
+class StaysOnBranch(DockerDriver):
+    """Restores the timeline that the backup was made on, not the newest one."""
+
+    def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> DockerDriver:
+        environment = {**self._stack.environment, "CLONE_TARGET_TIMELINE": "current"}
+        self._stack = replace(self._stack, environment=environment)
+        return super().clone(name, cluster, target)
+
+
+def test_restore_of_the_wrong_branch(tmp_path: Path) -> None:
+    """`digest` sees a cluster that ends at the switchover, as without the branch's history."""
+    result = run(HERE / "restored-across.yaml", tmp_path, "within=60s", defect(StaysOnBranch))
     assert result.verdict is Verdict.FAIL, result.note
     assert verdicts(result) == {
         "digest": Verdict.FAIL,
-        "wal_gaps": Verdict.PASS,  # it was archived
-        "encryption": Verdict.PASS,
+        "rto": Verdict.PASS,
+        "wal_gaps": Verdict.PASS,
     }
 
 
@@ -131,5 +157,4 @@ def test_retention_that_gives_up_a_needed_backup(tmp_path: Path) -> None:
     assert finding(result, "backups").verdict is Verdict.FAIL
     assert finding(result, "backups").values == [1]
     assert "no write was acknowledged" in result.note
-    log = (tmp_path / "logs" / "restored-pg-1.log").read_text(encoding="utf-8")
-    assert "before the first backup" in log
+    assert re.search("refused: .*before the first backup", said(tmp_path, "restored-pg-1"))

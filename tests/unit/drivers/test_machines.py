@@ -102,6 +102,14 @@ def test_an_etcd_member_knows_the_others_by_address() -> None:
     assert set(Stack().etcd_flags) <= set(command)
 
 
+def test_one_dcs_member_knows_itself_alone() -> None:
+    """Enough where no test is about the DCS."""
+    found = made(stack=Stack(dcs_members=1))
+    assert [m.name for m in found.values() if m.kind == "dcs"] == ["etcd-1"]
+    assert "--initial-cluster=etcd-1=http://198.18.7.21:2380" in found["etcd-1"].command
+    assert found["pg-1"].environment["ETCD3_HOSTS"] == "198.18.7.21:2379"
+
+
 def test_a_nodes_environment_is_spilos() -> None:
     """Golden: names and values as the image reads them."""
     node = made(Cluster(nodes=2, watchdog="required"))["pg-2"]

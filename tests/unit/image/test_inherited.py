@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from inherited import archive_inherited, forks, missing
+from archive import forks
+from inherited import archive_inherited, missing
 from pgbackrest import BackupError, PgBackRest
 
 HISTORY = (
