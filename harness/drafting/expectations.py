@@ -58,9 +58,9 @@ def _expectation(sheet: Sheet, name: str, raw: Json) -> PlannedExpectation | Non
         (rules.CLUSTER, checker.clusters, sheet.clusters),
         (rules.MARK, checker.marks, sheet.marks),
     ):
-        for name in names:
-            place = (*path, *_key_with(own, name))
-            found = rules.reference_rule(name, place, earlier=known, later=(), off=(), kind=kind)
+        for meant in names:
+            place = (*path, *_key_with(own, meant))
+            found = rules.reference_rule(meant, place, earlier=known, later=(), off=(), kind=kind)
             sheet.note(found)
     key = sheet.tree.in_file(Problem(path, "", at_key=True), sheet.document)
     line = sheet.document.mistake(key).line

@@ -120,9 +120,18 @@ def test_a_clone_is_a_cluster_of_its_own(driver: Driver, keeper: Keeps) -> None:
     assert archive(driver)
     smaller = CLUSTER.model_copy(update={"nodes": 1})
     clone = keeper.clone("restored", smaller, RecoveryTarget("name", "cloned"))
+    assert isinstance(clone, Keeps)
+    try:
+        expect_own_cluster(driver, clone, node)
+    finally:
+        for machine in (*clone.nodes, *clone.dcs_members):
+            clone.destroy(machine.name)
+
+
+def expect_own_cluster(driver: Driver, clone: Driver, source_leader: str) -> None:
     CLOCK.wait_for(lambda: "leader" in clone.dcs(deadline_s=5), timeout_s=60, what="its leader")
     assert leader(clone) == "restored-pg-1"
-    assert leader(driver) == node
+    assert leader(driver) == source_leader
     rows = clone.query("restored-pg-1", "SELECT n, pg_is_in_recovery() FROM cloned", deadline_s=5)
     assert [list(row) for row in rows] == [[42, False]]
     assert isinstance(clone, Keeps)

@@ -17,6 +17,7 @@ from harness.drivers.docker.stack import Stack
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import RecoveryTarget
+from harness.result import CellResult
 from harness.scenario import Cluster
 from harness.verdict import Verdict
 from tests.mutants.planted import HERE, defect, finding, run, verdicts
@@ -32,9 +33,10 @@ def archiving(command: str) -> dict[str, Json]:
     return {"postgresql": {"parameters": {"archive_command": command}}}
 
 
-def said(folder: Path, machine: str) -> str:
+def said(result: CellResult, machine: str) -> str:
     """Return what a machine of the run has logged."""
-    return (folder / "logs" / f"{machine}.log").read_text(encoding="utf-8")
+    (history,) = result.histories
+    return (history.parent / "logs" / f"{machine}.log").read_text(encoding="utf-8")
 
 
 def test_archive_command_that_stores_nothing(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_history_that_is_missing(tmp_path: Path) -> None:
     assert result.verdict is Verdict.FAIL, result.note
     assert finding(result, "rto").verdict is Verdict.FAIL
     assert finding(result, "wal_gaps").verdict is Verdict.PASS  # it had been archived
-    assert re.search(r"refused: .*00000002\.history is missing", said(tmp_path, "restored-pg-1"))
+    assert re.search(r"refused: .*00000002\.history is missing", said(result, "restored-pg-1"))
 
 
 class StaysOnBranch(DockerDriver):
@@ -157,4 +159,4 @@ def test_retention_that_gives_up_a_needed_backup(tmp_path: Path) -> None:
     assert finding(result, "backups").verdict is Verdict.FAIL
     assert finding(result, "backups").values == [1]
     assert "no write was acknowledged" in result.note
-    assert re.search("refused: .*before the first backup", said(tmp_path, "restored-pg-1"))
+    assert re.search("refused: .*before the first backup", said(result, "restored-pg-1"))

@@ -317,3 +317,12 @@ def test_a_cluster_that_comes_back_in_its_place_is_own(tmp_path: Path) -> None:
         text(f"{DESTROY}\n    as: gone", LATEST) + "  rto: {of: own, since: gone, max: 9s}\n"
     )
     assert plan(loader.load(path), "docker", seed=7).cells
+
+
+def test_an_expectation_keeps_its_own_name(tmp_path: Path) -> None:
+    """Whatever it refers to: two of one cluster would else be judged as one."""
+    path = tmp_path / "case.yaml"
+    lines = "  digest: {of: restored, equals: before}\n  archive: {of: restored, max: 9s}\n"
+    path.write_text(text(MARK, RESTORE) + lines)
+    (cell,) = plan(loader.load(path), "docker", seed=7).cells
+    assert [one.name for one in cell.expectations] == ["writers", "digest", "archive"]
