@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 from archive import SEGMENT_BYTES, forks, hole, segment_number
-from configure import CONFIG, OWN_STORE, SOURCE_STORE
+from configure import CONFIG, SOURCE_STORE
 from pgbackrest import Backup, BackupError, PgBackRest, Repository, log, own
 from settings import Settings, judged
 from storage import Clone, lsn_as_number
@@ -148,7 +148,6 @@ def recovered(settings: Settings, source: PgBackRest) -> bool:
     Raises:
         FoundingError: when PostgreSQL ends for another reason, with its own words.
     """
-    own().run("stanza-create", "--no-online")
     settings_of_recovery = {
         "listen_addresses": "",
         "port": str(settings.pgport),
@@ -159,8 +158,10 @@ def recovered(settings: Settings, source: PgBackRest) -> bool:
         "logging_collector": "off",
         "log_destination": "stderr",
         "lc_messages": "C",  # read below
+        # What is to be archived is noted, and waits for Patroni and post_init: what is refused after
+        # all leaves nothing in S3 that the next attempt could follow.
         "archive_mode": "on",
-        "archive_command": _archive_command(settings),
+        "archive_command": "",
         "restore_command": restore_command(source),
     }
     options = [f"--{name}={value}" for name, value in settings_of_recovery.items()]
@@ -239,11 +240,6 @@ def _why_it_ended(told: str) -> bool:
             log(WHO, line)
             return False
     raise FoundingError(f"recovery failed: {'; '.join(fatal[-3:]) or told[-500:]}")
-
-
-def _archive_command(settings: Settings) -> str:
-    words = ["pgbackrest", f"--config={OWN_STORE}", f"--stanza={settings.scope}", "archive-push"]
-    return " ".join([*words, '"%p"'])
 
 
 def restore_command(source: PgBackRest) -> str:

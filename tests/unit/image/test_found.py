@@ -333,7 +333,7 @@ def restored(told):
     return [x.split("--set=")[1].split()[0] for x in lines if x.startswith("restore")]
 
 
-def test_a_clone_archives_to_its_own_prefix_alone(stage):
+def test_a_clone_archives_nothing_before_it_is_accepted(stage):
     """The source is only read: `info` and `restore`."""
     given, data, told = stage()
     clone_cluster(given, clone("xid", "744"))
@@ -349,7 +349,7 @@ def test_a_clone_archives_to_its_own_prefix_alone(stage):
     )
     assert fetch in started
     assert started.count("clone.conf") == 1
-    assert "--config=/run/spilo/pgbackrest.conf --stanza=my-cluster archive-push" in started
+    assert "--archive_mode=on --archive_command= " in started  # noted, and left to Patroni
     assert "--archive_mode=on" in started
     assert (data / "postgresql.auto.conf").read_text() == ""
 
