@@ -158,8 +158,8 @@ def recovered(settings: Settings, source: PgBackRest) -> bool:
         "logging_collector": "off",
         "log_destination": "stderr",
         "lc_messages": "C",  # read below
-        # What is to be archived is noted, and waits for Patroni and post_init: what is refused after
-        # all leaves nothing in S3 that the next attempt could follow.
+        # What is to be archived is noted, and waits for Patroni and post_init: what is refused
+        # after all leaves nothing in S3 that the next attempt could follow.
         "archive_mode": "on",
         "archive_command": "",
         "restore_command": restore_command(source),

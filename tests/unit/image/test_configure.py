@@ -362,6 +362,8 @@ AT_AWS = [
     "archive-timeout=60",
     "[global:archive-push]",
     "archive-async=y",
+    "[global:restore]",
+    "process-max=4",
     "[my-cluster]",
     "pg1-path=/home/postgres/pgdata/pgroot/data",
     "pg1-port=5432",
