@@ -39,6 +39,7 @@ def said(result: CellResult, machine: str) -> str:
     return (history.parent / "logs" / f"{machine}.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_archive_command_that_stores_nothing(tmp_path: Path) -> None:
     """`wal_gaps` misses what the archiver was told is archived.
 
@@ -73,6 +74,7 @@ def test_restore_that_ignores_its_target(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_clone_that_archives_to_its_source(tmp_path: Path) -> None:
     """`archive` sees a segment of the clone's timeline below the source's prefix."""
     stack = Stack(clone_configuration=archiving(PUSH.format(config=SOURCE_STORE)))
@@ -136,6 +138,7 @@ class StaysOnBranch(DockerDriver):
         return super().clone(name, cluster, target)
 
 
+@pytest.mark.slow
 def test_restore_of_the_wrong_branch(tmp_path: Path) -> None:
     """`digest` sees a cluster that ends at the switchover, as without the branch's history."""
     result = run(HERE / "restored-across.yaml", tmp_path, "within=60s", defect(StaysOnBranch))
@@ -147,6 +150,7 @@ def test_restore_of_the_wrong_branch(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_retention_that_gives_up_a_needed_backup(tmp_path: Path) -> None:
     """`backups` counts too few; and no restore gets to the moment that was to be kept.
 

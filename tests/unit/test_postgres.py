@@ -251,7 +251,13 @@ def server(
     port = listener.getsockname()[1]
     database = Database("postgres", "secret", {"pg-1": ADDRESS}, port=port, ca_file=ca_file)
     session = PostgresSession(
-        database, "primary-elb", ADDRESS, process="append/0.0", open_s=0.1, call_s=0.1
+        # With TLS a connection costs more; only what is to time out is given little time.
+        database,
+        "primary-elb",
+        ADDRESS,
+        process="append/0.0",
+        open_s=5.0 if ca_file else 0.1,
+        call_s=5.0 if ca_file else 0.1,
     )
     yield session
     session.close()
