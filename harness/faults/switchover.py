@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from harness import conditions
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import World
@@ -47,10 +48,10 @@ class Switchover(Model):
 
 
 def _primary_other_than(world: World, old: str) -> str | None:
-    try:
-        leader = world.driver.dcs(deadline_s=2).get("leader")
-    except DriverError:
-        return None  # an election of the DCS's own: it will answer again, or time runs out
-    if not leader or leader == old:
+    """Return who leads now and whose PostgreSQL accepts writes, if it is another than before."""
+    view = conditions.look(world.driver, world.clock)
+    leader = view.leader
+    if leader is None or leader == old:
         return None
-    return leader if world.driver.patroni(leader, "/primary", deadline_s=1).status == 200 else None
+    # Not GET /primary: it answers 200 from the moment of the leader key, before the promotion.
+    return leader if view.role(leader) == "primary" else None

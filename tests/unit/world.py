@@ -228,7 +228,8 @@ class PlainDriver:
         if method == "POST" and path == "/switchover":
             return self._switch_over(body)
         if path == "/primary":
-            return Reply(503 if machine.in_recovery else 200, None)
+            # As Patroni: the key decides, whether or not PostgreSQL is promoted yet.
+            return Reply(200 if self.keys.get("leader") == node else 503, None)
         return Reply(200, self._body(node, machine))
 
     def _switch_over(self, body: Json) -> Reply:
