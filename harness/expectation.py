@@ -25,6 +25,8 @@ class Expectation(Model):
     """One property of a history. A checker writes `examine`; `measure` is what is called."""
 
     unit: ClassVar[Literal["s", "count"]]
+    # What `of:` names: a step's `as:`, or a restored cluster.
+    of_names: ClassVar[Literal["step", "cluster"]] = "step"
 
     @abstractmethod
     def examine(self, history: History) -> Measurement:
@@ -54,16 +56,19 @@ class Expectation(Model):
 
     @property
     def refs(self) -> Sequence[str]:
-        named = [getattr(self, key, None) for key in _LEANS_ON]
-        return [name for name in named if isinstance(name, str)]
+        return self._named(*(key for key in _LEANS_ON if key != "of" or self.of_names == "step"))
 
     @property
     def clusters(self) -> Sequence[str]:
-        return ()
+        return self._named("of") if self.of_names == "cluster" else ()
 
     @property
     def marks(self) -> Sequence[str]:
         return ()
+
+    def _named(self, *keys: str) -> Sequence[str]:
+        found = [getattr(self, key, None) for key in keys]
+        return [name for name in found if isinstance(name, str)]
 
     @model_validator(mode="after")
     def _bounds_can_hold(self) -> Self:

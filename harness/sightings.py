@@ -384,9 +384,10 @@ class Element(NamedTuple):
         return f"{self.table} {place}{self.value}"
 
 
-def elements(op: Op) -> Sequence[Element]:
-    """Return what the operation asked to be written."""
-    table = "probe" if op.key is None and op.f == "write" else str(as_key(op.key))
+def elements(op: Op, table: str | None = None) -> Sequence[Element]:
+    """Return what the operation asked to be written; `table` where its key does not say."""
+    if table is None:
+        table = "probe" if op.key is None and op.f == "write" else str(as_key(op.key))
     if op.f == "write":
         return [Element(table, None, as_key(op.argument))]
     return [Element(table, as_key(key), as_key(it)) for key, it in appends(op.argument)]
@@ -424,10 +425,10 @@ def restoring(history: History, cluster: str) -> Op:
     Raises:
         UndecidedError: when none did, or it did not succeed.
     """
-    for deed in reversed(history.deeds):
-        if deed.f == "restore" and deed.outcome == "ok" and said(deed).get("cluster") == cluster:
-            return deed
-    raise UndecidedError(f"no cluster {cluster!r} was restored")
+    deed = _last_done(history, "restore", "cluster", cluster)
+    if deed is None:
+        raise UndecidedError(f"no cluster {cluster!r} was restored")
+    return deed
 
 
 def marking(history: History, name: str) -> Op:
@@ -436,10 +437,16 @@ def marking(history: History, name: str) -> Op:
     Raises:
         UndecidedError: when none did, or it did not succeed.
     """
-    for deed in reversed(history.deeds):
-        if deed.f == "mark" and deed.outcome == "ok" and said(deed).get("mark") == name:
-            return deed
-    raise UndecidedError(f"no mark {name!r} was made")
+    deed = _last_done(history, "mark", "mark", name)
+    if deed is None:
+        raise UndecidedError(f"no mark {name!r} was made")
+    return deed
+
+
+def _last_done(history: History, f: str, key: str, name: str) -> Op | None:
+    """Return the last step of this kind that succeeded and recorded the name under the key."""
+    done = (deed for deed in reversed(history.deeds) if deed.f == f and deed.outcome == "ok")
+    return next((deed for deed in done if said(deed).get(key) == name), None)
 
 
 def writable_at(restore: Op) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -66,6 +66,7 @@ class Archive(TimeExpectation):
     """
 
     name: ClassVar[str] = "archive"
+    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
 
     of: str | None = None
     since: str | None = None
@@ -86,14 +87,6 @@ class Archive(TimeExpectation):
     def bounds(self) -> Mapping[Statistic, float]:
         within = self.resumes_within
         return super().bounds if within is None else {**super().bounds, "max": within}
-
-    @property
-    def refs(self) -> Sequence[str]:
-        return [] if self.since is None else [self.since]  # `of` is a cluster, no step's `as`
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        return [] if self.of is None else [self.of]
 
     def examine(self, history: History) -> Measurement:
         restore = None if self.of is None else restoring(history, self.of)

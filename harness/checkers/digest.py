@@ -1,7 +1,7 @@
 """`digest`: a restored cluster holds the same tables, byte for byte, as when it was marked."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,18 +34,11 @@ class Digest(CountExpectation):
     """
 
     name: ClassVar[str] = "digest"
+    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
 
     of: str
     equals: str
     max: int | None = Field(0, ge=0, strict=True)
-
-    @property
-    def refs(self) -> Sequence[str]:
-        return []  # `of` is a cluster and `equals` a mark; neither is a step's `as`
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        return [self.of]
 
     @property
     def marks(self) -> Sequence[str]:

@@ -1,21 +1,19 @@
 """`lost_writes`: what was acknowledged is still there at the end."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from harness.expectation import CountExpectation
 from harness.history import History, Json, Op
 from harness.registry import register
-from harness.sightings import appends, as_key, as_witness
+from harness.sightings import Element, as_key, as_witness, elements, shown
 from harness.verdict import Measurement, UndecidedError
 
 _NAMED = 10  # lost elements that the note and the evidence name
 _PROBE_TABLE = "probe"
 _FINAL = "final"
-
-Element: TypeAlias = tuple[Hashable, Hashable]  # key (None in the probe's table) and element
 
 
 @dataclass(slots=True)
@@ -53,10 +51,6 @@ class Table:
         """Return how many of unknown outcome turned out to be written."""
         return sum(e in self.possible and e not in self.acked for e in self.present)
 
-    def describe(self, element: Element) -> str:
-        key, value = element
-        return f"{self.name} {value}" if key is None else f"{self.name} {key}:{value}"
-
 
 @register
 class LostWrites(CountExpectation):
@@ -85,8 +79,8 @@ class LostWrites(CountExpectation):
         value = sum(len(t.lost) + len(t.unexpected) + len(t.duplicated) for t in judged)
         if doubts and not value:
             raise UndecidedError("; ".join(doubts))
-        witnesses = [(t, e, t.acked[e]) for t in judged for e in t.lost][:_NAMED]
-        evidence = [{**as_witness(history, op), "lost": t.describe(e)} for t, e, op in witnesses]
+        witnesses = [(e, t.acked[e]) for t in judged for e in t.lost][:_NAMED]
+        evidence = [{**as_witness(history, op), "lost": str(e)} for e, op in witnesses]
         return Measurement(
             value, "; ".join([_note(judged), *doubts]), evidence=evidence, at_least=bool(doubts)
         )
@@ -120,7 +114,7 @@ def _named(key: Json) -> str:
 
 
 def _take_write(tables: dict[str, Table], op: Op, name: str) -> None:
-    tried = [*_elements(op, op.argument)]
+    tried = elements(op, name)
     if not tried:
         return
     table = tables.setdefault(name, Table(name))
@@ -128,14 +122,6 @@ def _take_write(tables: dict[str, Table], op: Op, name: str) -> None:
         table.possible.update(tried)
     if op.outcome == "ok":
         table.acked.update((element, op) for element in tried)
-
-
-def _elements(op: Op, value: Json) -> Iterator[Element]:
-    if op.f == "write":
-        yield None, as_key(value)
-        return
-    for key, element in appends(value):
-        yield as_key(key), as_key(element)
 
 
 def _take_read(table: Table, read: Op | None, settled: int | None) -> str | None:
@@ -149,24 +135,11 @@ def _take_read(table: Table, read: Op | None, settled: int | None) -> str | None
     acknowledged = max((op.end or op.start for op in table.acked.values()), default=read.start)
     if acknowledged > read.start:
         return f"{table.name} was read before the last acknowledgement"
-    rows = read.value
-    if isinstance(rows, str) or not isinstance(rows, Sequence):
-        return f"the final read of {table.name} holds {str(rows)[:40]!r}, not a list"
-    for row in rows:
-        table.present.update(_row(row))
+    try:
+        table.present.update(shown(table.name, read.value))
+    except UndecidedError as reason:
+        return str(reason)
     return None
-
-
-def _row(row: Json) -> Iterator[Element]:
-    """Yield what one entry of a final read holds: `["r", key, [elements]]`, or a probe's number."""
-    if isinstance(row, Sequence) and not isinstance(row, str):
-        match row:
-            case ["r", key, None]:
-                return
-            case ["r", key, [*elements]]:
-                yield from ((as_key(key), as_key(element)) for element in elements)
-                return
-    yield None, as_key(row)
 
 
 def _note(tables: Sequence[Table]) -> str:
@@ -175,9 +148,9 @@ def _note(tables: Sequence[Table]) -> str:
         return f"{len(of)} {what}: {', '.join(of[:_NAMED])}{more}"
 
     kinds = {
-        "lost": [t.describe(e) for t in tables for e in t.lost],
-        "unexpected": [t.describe(e) for t in tables for e in t.unexpected],
-        "duplicated": [t.describe(e) for t in tables for e in t.duplicated],
+        "lost": [str(e) for t in tables for e in t.lost],
+        "unexpected": [str(e) for t in tables for e in t.unexpected],
+        "duplicated": [str(e) for t in tables for e in t.duplicated],
     }
     words = [told(what, of) for what, of in kinds.items() if of]
     acked = sum(len(table.acked) for table in tables)

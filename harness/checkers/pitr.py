@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -149,17 +149,10 @@ class Pitr(CountExpectation):
     """
 
     name: ClassVar[str] = "pitr"
+    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
 
     of: str
     max: int | None = Field(0, ge=0, strict=True)
-
-    @property
-    def refs(self) -> Sequence[str]:
-        return []  # `of` is a cluster, no step's `as`
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        return [self.of]
 
     def examine(self, history: History) -> Measurement:
         restore = restoring(history, self.of)

@@ -1,7 +1,7 @@
 """`rpo`: how old the oldest acknowledged write is that a restore did not bring back."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.expectation import TimeExpectation
 from harness.history import History, Op
@@ -43,17 +43,10 @@ class Rpo(TimeExpectation):
     """
 
     name: ClassVar[str] = "rpo"
+    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
 
     of: str
     since: str
-
-    @property
-    def refs(self) -> Sequence[str]:
-        return [self.since]  # `of` is a cluster, no step's `as`
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        return [self.of]
 
     def examine(self, history: History) -> Measurement:
         at = instant(history, self.since)

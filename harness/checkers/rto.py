@@ -1,7 +1,6 @@
 """`rto`: how long until a restored cluster accepts writes."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.expectation import TimeExpectation
 from harness.history import History
@@ -31,17 +30,10 @@ class Rto(TimeExpectation):
     """
 
     name: ClassVar[str] = "rto"
+    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
 
     of: str
     since: str
-
-    @property
-    def refs(self) -> Sequence[str]:
-        return [self.since]  # `of` is a cluster, no step's `as`
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        return [self.of]
 
     def examine(self, history: History) -> Measurement:
         at = instant(history, self.since)

@@ -5,20 +5,21 @@ too much, is looked through before its machines go; what it recorded, after it.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from harness import drivers, launch, loader, runner
-from harness.clock import Clock, WallClock
+from harness.clock import WallClock
 from harness.drivers.docker.containers import NEMESIS, Containers, _tar
 from harness.drivers.docker.driver import DockerDriver
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.vault import Share
 from harness.plan import plan
 from harness.verdict import Verdict
+from tests.mutants.planted import defect
 from tests.unit.leaks import leaking, needles, secrets_in
 
 pytestmark = pytest.mark.docker
@@ -134,18 +135,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             finally:
                 super().down()
 
-    def make(
-        backend: str,  # noqa: ARG001 - the form of a Make
-        run: str,
-        folder: Path,
-        clock: Clock,
-        *,
-        keep: bool,
-        says: Callable[[str], None],
-    ) -> DockerDriver:
-        stack = Stack(dcs_members=1)
-        return LookedThrough(run, folder, clock, stack=stack, keep=keep, says=says)
-
+    make = defect(LookedThrough, Stack(dcs_members=1))
     hand_out = Containers.hand_out
 
     def noting(self: Containers, shares: Mapping[str, Share]) -> None:

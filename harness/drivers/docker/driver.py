@@ -342,11 +342,15 @@ class DockerDriver:
     def start(self, node: str) -> None:
         with obeying(f"start {node}"):
             self._containers[node].start()
+        self._let_begin(node)
+
+    def _let_begin(self, machine: str) -> None:
+        """Let a machine that was just started go on, with the cuts that are to hold."""
         # Rules die with the machine (traps 4); it waits at its gate until they are back.
-        if self._cuts.get(node):
-            self._filter(node)
-        if self._machines[node].kind == "node":
-            self._open_gate(node)
+        if self._cuts.get(machine):
+            self._filter(machine)
+        if self._machines[machine].kind == "node":
+            self._open_gate(machine)
 
     def kill(self, node: str, process: Process, signal: Signal) -> None:
         if process == "all":
@@ -449,13 +453,13 @@ class DockerDriver:
             if not self._is_refused():
                 raise DriverError("s3 deny: the nodes' user may still read; expected a refusal")
         elif state == "slow":
-            self._inside_s3(f"iptables -w -F INPUT; {_SLOW}")
+            self._inside(S3, f"iptables -w -F INPUT; {_SLOW}")
             if (took_s := self._upload_s()) < _SLOW_S:
                 raise DriverError(f"s3 slow: an upload took {took_s:.1f} s; expected {_SLOW_S} s")
         else:
             for link in links:
                 self.mend(link)
-            self._inside_s3("iptables -w -F INPUT")
+            self._inside(S3, "iptables -w -F INPUT")
             self._console(REGION).call("s3_allow")
 
     def _is_refused(self) -> bool:
@@ -476,9 +480,10 @@ class DockerDriver:
             self._console(REGION).call("s3_put", key=_SAMPLE_KEY, content=content, kms_key=KMS_KEY)
         return (self._clock.now_ns() - begun) / NS
 
-    def _inside_s3(self, command: str) -> None:
-        self._containers.nemesis(
-            f"nsenter -t {self._containers.pid(S3)} -n sh -c {_quoted(command)}"
+    def _inside(self, machine: str, command: str) -> str:
+        """Run a command in a machine's network; return what it printed."""
+        return self._containers.nemesis(
+            f"nsenter -t {self._containers.pid(machine)} -n sh -c {_quoted(command)}"
         )
 
     def backup(self, node: str, kind: Literal["full", "incr"]) -> str:
@@ -500,10 +505,7 @@ class DockerDriver:
             spec = self._machines[machine]
         self.destroy(machine)
         self._make(spec)
-        if self._cuts.get(machine):
-            self._filter(machine)
-        if spec.kind == "node":
-            self._open_gate(machine)
+        self._let_begin(machine)
 
     def _return_from_s3(self, nodes: Sequence[str]) -> None:
         """Set what an operator sets who starts a cluster again that has lost all its machines."""
@@ -537,10 +539,7 @@ class DockerDriver:
         self._begin(planned)
 
     def sent_bytes(self, node: str) -> int:
-        told = self._containers.nemesis(
-            f"nsenter -t {self._containers.pid(node)} -n sh -c {_quoted(_TX_BYTES)}"
-        )
-        return int(told)
+        return int(self._inside(node, _TX_BYTES))
 
     # --- after the death of whoever made it ------------------------------------------------
 
