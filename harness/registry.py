@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TypeVar
 
+from harness.check import Check
 from harness.protocols import Checker, Probe, Verb, Workload
 
 T = TypeVar("T")
@@ -55,3 +56,8 @@ def probes() -> Mapping[str, type[Probe]]:
 def checkers() -> Mapping[str, type[Checker]]:
     """Return the properties that `expect:` may name."""
     return _load("checkers")
+
+
+def checks() -> Mapping[str, type[Check]]:
+    """Return the questions that a bare history can be asked: `drill check --checker NAME`."""
+    return _load("checks")

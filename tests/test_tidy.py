@@ -12,15 +12,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HARNESS = ROOT / "harness"
 MODULES = sorted(HARNESS.rglob("*.py"))
-PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers")
+PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers", "checks")
 
 # Lower floors first; a module imports from its own floor or from a lower one.
 FLOORS = (
     ("errors", "units"),
-    ("clock", "history"),
-    ("verdict", "places", "seeds"),
+    ("clock", "history", "answer"),
+    ("verdict", "places", "seeds", "operations"),
+    ("isolation", "linearizability"),
     ("scenario", "result"),
-    ("expectation", "protocols", "sightings"),
+    ("expectation", "protocols", "sightings", "check", "engines"),
     (
         *("registry", "conditions", "contents", "document", "journal", "reaper", "storage"),
         *("targets", "together", "validity", "wire"),
@@ -29,7 +30,7 @@ FLOORS = (
     ("validation", "cells", "rules", "schema", "planned"),
     ("drafting", "plan", "loader", "drivers"),
     ("record", "traffic", "worlds", "trial", "runner"),
-    ("report", "reference"),
+    ("report", "reference", "judging"),
     ("launch",),
     ("pytest_plugin", "cli", "__main__"),
 )

@@ -1,0 +1,1 @@
+"""Questions to a bare history, one file each: `drill check --checker NAME`."""

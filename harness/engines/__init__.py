@@ -1,0 +1,1 @@
+"""Second opinions: other programs that judge the same files."""

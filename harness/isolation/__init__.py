@@ -1,0 +1,1 @@
+"""Which isolation a database kept: dependencies between transactions, and their cycles."""
