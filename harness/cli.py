@@ -23,6 +23,7 @@ from harness.errors import ExitCode, HarnessError, Mistake, ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.judging import Case
     from harness.plan import Plan
     from harness.result import ScenarioResult
     from harness.verdict import Verdict
@@ -183,6 +184,87 @@ def validate(paths: Paths, *, as_json: JsonOption = False) -> int:
     else:
         print(f"{plural(len(scenarios), 'scenario')} without a mistake")  # noqa: T201
     return ExitCode.PASS
+
+
+@app.command()
+def check(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="HISTORY|RUN_DIR", help="A history, or the folder of a run."),
+    ] = None,
+    *,
+    checker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to ask of a history.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="M", help="The checker's model; short for --with model=M.")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="FIELD=VALUE", help="Another of its fields; JSON or text."),
+    ] = None,
+    cases: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Many questions, one JSON object a line.")
+    ] = None,
+    engine: Annotated[
+        Literal["python", "adya", "porcupine"] | None,
+        typer.Option(help="Who answers: we (python), or a second opinion."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Judge histories that were recorded, by us or by anybody; or a run of ours once more."""
+    from harness import judging
+
+    asked = judging.Asked(path, cases, checker, model, fields or (), engine)
+    if cases is not None:
+        return _check_cases(judging.cases_asked(asked))
+    if checker is None:
+        return _check_run(judging.folder_asked(asked), as_json=as_json)
+    return _check_history(judging.case_asked(asked), as_json=as_json)
+
+
+def _check_cases(cases: "Sequence[Case]") -> int:
+    """Print one line a case, in their order; what cannot be read is told on stderr, too."""
+    from harness import judging
+    from harness.clock import WallClock
+
+    mistakes: list[Mistake] = []
+    for case in cases:
+        judgement = judging.judge(case, WallClock())
+        print(json.dumps(judgement.to_json()), flush=True)  # noqa: T201
+        mistakes += judgement.error.mistakes if judgement.error else ()
+    if mistakes:
+        raise ScenarioError(mistakes)
+    return ExitCode.PASS
+
+
+def _check_history(case: "Case", *, as_json: bool) -> int:
+    from harness import judging
+    from harness.clock import WallClock
+    from harness.report import judgement as shown
+
+    judgement = judging.judge(case, WallClock())
+    if judgement.error:
+        raise judgement.error
+    for line in [json.dumps(judgement.to_json())] if as_json else shown.lines(judgement):
+        print(line)  # noqa: T201
+    return exit_code([shown.verdict(judgement.answer.valid)])
+
+
+def _check_run(folder: Path, *, as_json: bool) -> int:
+    from harness import recorded
+    from harness.report import result_json
+    from harness.report.summary import last_line
+    from harness.report.terminal import plain_cell
+
+    result = recorded.judge_again(folder)
+    if as_json:
+        _print_json(json.loads(result_json.to_json(result, folder)))
+    else:
+        for cell in result.cells:
+            print(plain_cell(cell))  # noqa: T201
+        print(last_line(result))  # noqa: T201
+    return exit_code([result.verdict])
 
 
 @app.command()

@@ -65,7 +65,7 @@ def parse(data: bytes, file: str) -> tuple[Document, Sequence[Mistake]]:
     text = _decode(data, file)
     try:
         node = _compose(text, file)
-        return _Builder(file).build(node)
+        return _Builder(file, text).build(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
@@ -203,8 +203,9 @@ def _resolve(text: str) -> Json:
 class _Builder:
     """Turns nodes into data, noting each place and each mistake."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, text: str) -> None:
         self._file = file
+        self._text = text
         self._budget = MAX_NODES
         self._problems: list[tuple[Place, str]] = []
         self._values: dict[TreePath, Place] = {}
@@ -215,7 +216,7 @@ class _Builder:
         if not isinstance(root, Mapping):
             _refuse(self._file, f"found {show(root)}; expected a YAML mapping", node.place)
         mistakes = [Mistake(self._file, p.line, p.column, text) for p, text in self._problems]
-        return Document(self._file, root, self._values, self._keys), mistakes
+        return Document(self._file, self._text, root, self._values, self._keys), mistakes
 
     def _value(self, node: _Node, path: TreePath) -> Json:
         self._budget -= 1

@@ -179,10 +179,18 @@ def execute(
 ) -> ScenarioResult:
     """Run what is planned and write its reports."""
     out.mkdir(parents=True, exist_ok=True)
+    keep_scenario(planned, out)
     shown = Undisturbed(listener, clock)
     result = run(planned, out=out, clock=clock, listener=shown, jobs=jobs, keep=keep)
     write(result, out, secrets=planned.secrets)
     return result
+
+
+def keep_scenario(planned: Plan, out: Path) -> Path:
+    """Write the scenario as it was read: a run judged again is held against the same words."""
+    document = planned.scenario.document
+    assert document is not None, "only a scenario that the loader read can be planned"
+    return _put(out / f"{planned.scenario.name}.yaml", document.text)
 
 
 def write(result: ScenarioResult, out: Path, *, secrets: Collection[str] = ()) -> Sequence[Path]:

@@ -36,9 +36,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file: its mapping, and where each part of it stands."""
+    """One file: its text, the mapping in it, and where each part of that stands."""
 
     file: str
+    text: str = field(repr=False)
     root: Mapping[str, Json]
     values: Mapping[TreePath, Place] = field(repr=False)
     keys: Mapping[TreePath, Place] = field(repr=False)

@@ -7,10 +7,13 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.check import Check
 from harness.protocols import Checker, Probe, Verb, Workload
+
+if TYPE_CHECKING:
+    # It reads files by a library that the clients' image does without.
+    from harness.check import Check
 
 T = TypeVar("T")
 _found: dict[str, dict[str, type]] = {}
@@ -58,6 +61,6 @@ def checkers() -> Mapping[str, type[Checker]]:
     return _load("checkers")
 
 
-def checks() -> Mapping[str, type[Check]]:
+def checks() -> "Mapping[str, type[Check]]":
     """Return the questions that a bare history can be asked: `drill check --checker NAME`."""
     return _load("checks")

@@ -36,7 +36,7 @@ def scenario_schema() -> Schema:
     definitions: dict[str, Json] = {}
     top = _lifted(Scenario, definitions)
     properties = dict(_mapping(top["properties"]))
-    properties["workload"] = _by_name(registry.workloads(), "workload", definitions)
+    properties["workload"] = _workload(definitions)
     properties["expect"] = {
         **_by_name(registry.checkers(), "expect", definitions, ExpectationModifiers),
         "minProperties": 1,
@@ -57,6 +57,24 @@ def scenario_schema() -> Schema:
         "properties": properties,
         "$defs": definitions,
     }
+
+
+def _workload(definitions: dict[str, Json]) -> Schema:
+    """Return the schema of the workloads: by their own names, or by any with a `kind`."""
+    named = _by_name(registry.workloads(), "workload", definitions)
+    others: list[Json] = []
+    for kind in registry.workloads():
+        plain = _mapping(definitions[f"workload.{kind}"])
+        properties = {"kind": {"const": kind}, **_mapping(plain["properties"])}
+        required = plain.get("required", [])
+        assert is_list(required)
+        definitions[f"workload.kind.{kind}"] = {
+            **plain,
+            "properties": properties,
+            "required": ["kind", *required],
+        }
+        others.append({"$ref": f"#/$defs/workload.kind.{kind}"})
+    return {**named, "additionalProperties": {"anyOf": others}}
 
 
 def _step(definitions: dict[str, Json]) -> Schema:

@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
+from harness import registry
 from harness.clock import Clock
 from harness.errors import AbortedError, DriverError
 from harness.history import Follower
@@ -145,8 +146,9 @@ class Traffic:
                 yield str(error)
 
     def _tables(self, node: str) -> Iterator[Job]:
-        """Yield the jobs whose tables are read in the end, each sent to this node."""
-        for job in (*self._workloads, Job("probe", "probes", "writes", {}, node, 0)):
+        """Yield the jobs whose tables are read in the end, each table once, sent to this node."""
+        by_table = {registry.workloads()[job.plugin].table: job for job in self._workloads}
+        for job in (*by_table.values(), Job("probe", "probes", "writes", {}, node, 0)):
             yield replace(job, through=node)
 
     def _users(self) -> Iterable[tuple[Job, str]]:

@@ -18,7 +18,7 @@ PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers", "checks"
 FLOORS = (
     ("errors", "units"),
     ("clock", "history", "answer"),
-    ("verdict", "places", "seeds", "operations"),
+    ("verdict", "places", "seeds", "operations", "evidence", "membership", "timelines"),
     ("isolation", "linearizability"),
     ("scenario", "result"),
     ("expectation", "protocols", "sightings", "check", "engines"),
@@ -31,6 +31,7 @@ FLOORS = (
     ("drafting", "plan", "loader", "drivers"),
     ("record", "traffic", "worlds", "trial", "runner"),
     ("report", "reference", "judging"),
+    ("recorded",),
     ("launch",),
     ("pytest_plugin", "cli", "__main__"),
 )

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from harness import registry, rules
 from harness.drafting.sheet import Sheet
+from harness.history import Json
 from harness.places import TreePath, at
 from harness.protocols import Job
 from harness.validation import unknown
@@ -19,17 +20,26 @@ def draft_jobs(sheet: Sheet) -> Sequence[Job]:
     jobs = []
     for name, parameters in found.items() if isinstance(found, Mapping) else ():
         path = ("workload", name)
-        cls = registry.workloads().get(name)
-        if cls is None:
-            sheet.tree.add(path, unknown("workload", name, registry.workloads()), at_key=True)
-            continue
         raw = {} if parameters is None else parameters
-        load = sheet.plugin(cls, raw, path)
-        if load is not None and isinstance(raw, Mapping):
+        kind, own = _kind(name, raw)
+        cls = registry.workloads().get(kind)
+        if cls is None:
+            where, at_key = (path, True) if kind == name else ((*path, "kind"), False)
+            sheet.tree.add(where, unknown("workload", kind, registry.workloads()), at_key=at_key)
+            continue
+        load = sheet.plugin(cls, own, path, beside=("kind",))
+        if load is not None and isinstance(own, Mapping):
             _check_place(sheet, load.through, (*path, "through"))
             seed = derive_seed(sheet.seed, sheet.tree.id, name)
-            jobs.append(Job(name, "workloads", name, raw, load.through, seed))
+            jobs.append(Job(name, "workloads", kind, own, load.through, seed))
     return jobs
+
+
+def _kind(name: str, raw: Json) -> tuple[str, Json]:
+    """Return which workload this is, and its parameters; its name says, unless `kind` does."""
+    if not isinstance(raw, Mapping) or "kind" not in raw:
+        return name, raw
+    return str(raw["kind"]), {key: value for key, value in raw.items() if key != "kind"}
 
 
 def _check_place(sheet: Sheet, through: str, path: TreePath) -> None:

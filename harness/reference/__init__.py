@@ -18,6 +18,7 @@ from harness.reference.examples import Examples
 from harness.reference.fields import fields_table
 from harness.reference.history import history_page
 from harness.reference.plugins import (
+    checks_page,
     expectations_page,
     probes_page,
     verbs_page,
@@ -57,6 +58,7 @@ def pages(root: Path, command: TyperGroup) -> Mapping[str, str]:
     made = {
         "verbs.md": verbs_page(examples),
         "expectations.md": expectations_page(examples),
+        "checks.md": checks_page(),
         "workloads.md": workloads_page(examples),
         "probes.md": probes_page(),
         "scenario.md": scenario_page(),

@@ -60,6 +60,35 @@ def expectations_page(examples: Examples) -> str:
     return joined(*parts)
 
 
+def checks_page() -> str:
+    """Return the page of what a bare history can be asked."""
+    kind = _models(registry.checks())
+    parts = [
+        "# Checks: what a history can be asked",
+        wrapped(
+            "`./drill check HISTORY --checker NAME` asks one question of one file, `--cases FILE` "
+            "many: each line of FILE is one JSON object as in the examples. The file need not be "
+            "of this project: JSON lines as [the history](history.md) has them, gzipped or not, of "
+            "which `process`, `type`, `f` and `value` are read, and where a check says so `key`, "
+            "`time`, `node`, `tli` and `lsn`. A file with a line that cannot be read is no verdict."
+        ),
+        wrapped(
+            "The answer is true, false or unknown; a history in which nothing succeeded is "
+            "unknown. Of one file the exit code says pass, fail or error; with `--cases` it is 0 "
+            "when every case was judged. `python -m bench checks` times them."
+        ),
+        _overview(kind),
+    ]
+    for name, cls in kind.items():
+        told = prose_of(cls)
+        if not told.caveat:
+            raise undocumented(cls, "no paragraph 'A pass ...'", "what a pass does not show")
+        if not told.example:
+            raise undocumented(cls, "no `Example:`", "one line of a file of cases")
+        parts.append(_plugin(name, cls, f"```json\n{told.example}\n```"))
+    return joined(*parts)
+
+
 def workloads_page(examples: Examples) -> str:
     """Return the page of the loads."""
     parts = [

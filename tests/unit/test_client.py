@@ -243,6 +243,7 @@ def test_client_needs_no_more_than_its_container_has():
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
     assert "minio" not in loaded, "a quarter of a second, for those who keep something in S3"
     assert not loaded & {"yaml", "typer", "rich", "docker", "testcontainers", "jinja2", "pytest"}
+    assert not loaded & {"orjson", "numpy", "scipy"}, "histories are judged outside of it"
 
 
 # --- the stage ---------------------------------------------------------------------------------

@@ -343,6 +343,16 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
         "8:12",
         "workload.apend: unknown workload 'apend'; expected append; did you mean append?",
     ),
+    "a workload of an unknown kind": (
+        swap("append: {clients: 8", "reads: {kind: apend, clients: 8"),
+        "8:26",
+        "workload.reads.kind: unknown workload 'apend'; expected append; did you mean append?",
+    ),
+    "an unknown key of a workload under another name": (
+        swap("append: {clients: 8", "reads: {kind: append, client: 8"),
+        "8:34",
+        "workload.reads.client: unknown key 'client'; .*; did you mean clients?",
+    ),
     "an unknown key of a workload": (
         swap("clients: 8", "client: 8"),
         "8:21",
