@@ -1,7 +1,7 @@
 """Run the benchmarks and print one row each: minimum, median, maximum, and the bound.
 
-`python -m bench [start] [cell] [pitr] [join] [join-2gb]`; alone on the machine, or the figures say
-little.
+`python -m bench [start] [cell] [pitr] [join] [join-2gb] [checks]`; alone on the machine, or the
+figures say little.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import s3
+from bench import checks, s3
 from bench.rows import CLOCK, show
 from harness import conditions, drivers, loader, runner
 from harness.clock import NS
@@ -86,9 +86,10 @@ BENCHMARKS: dict[str, Callable[[int], None]] = {
     "pitr": s3.pitr,
     "join": s3.join,
     "join-2gb": s3.join_2gb,
+    "checks": checks.checks,
 }
 # A median is claimed of five or more.
-TIMES = {"start": 10, "cell": 5, "pitr": 5, "join": 5, "join-2gb": 1}
+TIMES = {"start": 10, "cell": 5, "pitr": 5, "join": 5, "join-2gb": 1, "checks": 5}
 
 
 def main() -> int:

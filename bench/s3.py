@@ -245,7 +245,7 @@ def _one_join(driver: Growing, node: str, method: str, loop_wait: float) -> Join
     Raises:
         DriverError: when it was made in another way than by this method.
     """
-    CLOCK.sleep(Random(node).uniform(0, loop_wait))  # noqa: S311 - no secret
+    CLOCK.sleep(Random(node).uniform(0, loop_wait))
     sent = driver.sent_bytes(FIRST)
     begun = CLOCK.now_ns()
     driver.renew(node)

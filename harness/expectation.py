@@ -25,8 +25,8 @@ class Expectation(Model):
     """One property of a history. A checker writes `examine`; `measure` is what is called."""
 
     unit: ClassVar[Literal["s", "count"]]
-    # What `of:` names: a step's `as:`, or a restored cluster.
-    of_names: ClassVar[Literal["step", "cluster"]] = "step"
+    # What `of:` names: a step's `as:`, a restored cluster, or a workload.
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "step"
 
     @abstractmethod
     def examine(self, history: History) -> Measurement:
@@ -61,6 +61,10 @@ class Expectation(Model):
     @property
     def clusters(self) -> Sequence[str]:
         return self._named("of") if self.of_names == "cluster" else ()
+
+    @property
+    def workloads(self) -> Sequence[str]:
+        return self._named("of") if self.of_names == "workload" else ()
 
     @property
     def marks(self) -> Sequence[str]:

@@ -39,6 +39,8 @@ A run records, by function (`f`), with its process and its value:
 - `wait`: `nemesis`: until `archived`: `{"archived": segment}`
 - `heal` of S3: `nemesis`: `{"nodes": [], "s3": "well"}`
 - `delay`: `harness`, `client/<vantage>`: longest scheduling delay of the last second, in seconds
+- `timelines`: `final`: `{tli: [[parent tli, "X/Y" where it was left], ...]}`: the history files of
+  the survivor
 - `read`: `final`, `restored/<cluster>`: `key` = `probe` or a workload's table; value = everything
   that the survivor, or the restored cluster, holds
 

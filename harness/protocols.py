@@ -553,6 +553,11 @@ class Checker(Protocol):
         ...
 
     @property
+    def workloads(self) -> Sequence[str]:
+        """Return the workloads that it leans on."""
+        ...
+
+    @property
     def marks(self) -> Sequence[str]:
         """Return the marks that it leans on."""
         ...

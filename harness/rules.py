@@ -49,6 +49,7 @@ class Kind:
 STEP = Kind("step", "a name that an earlier `as` gives")
 MARK = Kind("mark", "one that an earlier step makes")
 CLUSTER = Kind("cluster", "one that a step restores")
+WORKLOAD = Kind("workload", "one of the scenario's workloads")
 
 
 def node_names(cluster: Cluster, name: str = NODE) -> Sequence[str]:

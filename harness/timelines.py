@@ -83,15 +83,18 @@ def _listed(ancestors: object) -> Sequence[object]:
 
 def _ancestor(told: object, tli: int) -> tuple[int, int]:
     match told:
-        case [parent, fork] if 1 <= _tli(parent) < tli:
+        # A `.history` file gives the reason in a third column.
+        case [parent, fork] | [parent, fork, str()] if _tli(parent) < tli:
             return _tli(parent), position(fork)
     raise ValueError(f"found {told!r} as an ancestor of {tli}; expected an older one and its fork")
 
 
 def _tli(told: object) -> int:
     """Return a timeline: JSON writes the keys of a mapping as text."""
-    if type(told) is int or (isinstance(told, str) and told.isascii() and told.isdigit()):
-        return int(told)
+    if isinstance(told, str) and told.isascii() and told.isdigit():
+        told = int(told)
+    if type(told) is int and told >= 1:
+        return told
     raise ValueError(f"found timeline {told!r}; expected a number from 1")
 
 

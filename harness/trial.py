@@ -104,7 +104,10 @@ class Trial:
         if survives:
             traffic.resume()
         record.phase("settled")
-        traffic.end(self._leader() if survives else None)
+        survivor = self._leader() if survives else None
+        if survivor is not None:
+            self._record_timelines(survivor)
+        traffic.end(survivor)
         record.phase("end")
 
     def _shape(self) -> str:
@@ -126,6 +129,22 @@ class Trial:
                 "workloads": [job.name for job in self.cell.workloads],
             },
         )
+
+    def _record_timelines(self, survivor: str) -> None:
+        """Record how the survivor's timeline came about: which commits its forks left behind.
+
+        Should it not tell, the final reads decide alone.
+        """
+        self._record.event("final", "invoke", "timelines", None)
+        try:
+            rows = self.driver.query(survivor, _TIMELINES, deadline_s=5)
+            told: Json = {str(tli): list(forks) for tli, forks in map(_forks, rows)}
+        except AbortedError:
+            raise
+        except (DriverError, ValueError) as error:
+            self._record.event("final", "fail", "timelines", None, error=str(error))
+        else:
+            self._record.event("final", "ok", "timelines", told)
 
     def _steady(self, when: str) -> None:
         """Wait for the steady state of the last cluster that exists.
@@ -275,6 +294,24 @@ class Trial:
             if not isinstance(error, AbortedError):
                 self.clock.sleep(0)
             raise
+
+
+# PostgreSQL keeps every timeline's history beside its WAL.
+_TIMELINES = (
+    "SELECT name, pg_read_file('pg_wal/' || name) FROM pg_ls_waldir() "
+    "WHERE name ~ '^[0-9A-F]{8}[.]history$'"
+)
+
+
+def _forks(row: Sequence[Json]) -> tuple[int, Sequence[Json]]:
+    """Return a timeline and its forks, `[parent, "X/Y"]`, from a history file's name and text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    name, text = map(str, row)
+    fields = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return int(name.split(".")[0], 16), [[int(parent), at] for parent, at, *_ in fields]
 
 
 def _make_room(folder: Path, open_journal: journal.Journal) -> None:

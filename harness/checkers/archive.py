@@ -66,7 +66,7 @@ class Archive(TimeExpectation):
     """
 
     name: ClassVar[str] = "archive"
-    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "cluster"
 
     of: str | None = None
     since: str | None = None

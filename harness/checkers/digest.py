@@ -34,7 +34,7 @@ class Digest(CountExpectation):
     """
 
     name: ClassVar[str] = "digest"
-    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "cluster"
 
     of: str
     equals: str

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from harness.expectation import CountExpectation
-from harness.history import History, Json, Op
+from harness.history import History, Json, Op, Outcome
+from harness.membership import Difference, Due, Ledger
 from harness.registry import register
-from harness.sightings import Element, as_key, as_witness, elements, shown
+from harness.sightings import Element, acks, as_key, as_witness, elements, shown
+from harness.timelines import Fate, Lineage, bounds, histories
 from harness.verdict import Measurement, UndecidedError
 
 _NAMED = 10  # lost elements that the note and the evidence name
@@ -22,34 +24,16 @@ class Table:
 
     Attributes:
         acked: elements, each with the operation that acknowledged it.
-        possible: how often each may have been written (outcomes ok and unknown).
-        present: how often the final read shows each.
-        doubt: why the final read decides nothing, or None.
+        ledger: what has to be there (outcome ok), and what may be (unknown).
+        found: how the final read differs from that; None if it decides nothing.
+        doubt: why it does not.
     """
 
     name: str
     acked: dict[Element, Op] = field(default_factory=dict)
-    possible: Counter[Element] = field(default_factory=Counter)
-    present: Counter[Element] = field(default_factory=Counter)
+    ledger: Ledger[Element] = field(default_factory=Ledger)
+    found: Difference[Element] | None = None
     doubt: str | None = None
-
-    @property
-    def lost(self) -> Sequence[Element]:
-        return [element for element in self.acked if element not in self.present]
-
-    @property
-    def unexpected(self) -> Sequence[Element]:
-        """Return what is there though every attempt certainly failed, or none was made."""
-        return [element for element in self.present if element not in self.possible]
-
-    @property
-    def duplicated(self) -> Sequence[Element]:
-        return [e for e, n in self.present.items() if e in self.possible and n > self.possible[e]]
-
-    @property
-    def recovered(self) -> int:
-        """Return how many of unknown outcome turned out to be written."""
-        return sum(e in self.possible and e not in self.acked for e in self.present)
 
 
 @register
@@ -63,7 +47,9 @@ class LostWrites(CountExpectation):
 
     A pass does not show the order of the elements (`anomalies`), nor that other survivors hold
     the same. It takes a final read of each written table, made after the last acknowledgement
-    and after the cluster settled.
+    and after the cluster settled. What was acknowledged in a table without such a read is lost at
+    least where its commit lies past the fork of its timeline, if the survivor's histories of
+    timelines were recorded.
 
     O(n) in the elements. Source: docs/adr/0002.
     """
@@ -74,16 +60,16 @@ class LostWrites(CountExpectation):
         tables = tables_of(history)
         if not any(table.acked for table in tables):
             raise UndecidedError("no write was acknowledged, so none could be lost")
-        judged = [table for table in tables if table.doubt is None]
         doubts = [table.doubt for table in tables if table.doubt is not None]
-        value = sum(len(t.lost) + len(t.unexpected) + len(t.duplicated) for t in judged)
+        judged = [table.found for table in tables if table.found is not None]
+        value = sum(len(found.wrong) for found in judged)
         if doubts and not value:
             raise UndecidedError("; ".join(doubts))
-        witnesses = [(e, t.acked[e]) for t in judged for e in t.lost][:_NAMED]
-        evidence = [{**as_witness(history, op), "lost": str(e)} for e, op in witnesses]
-        return Measurement(
-            value, "; ".join([_note(judged), *doubts]), evidence=evidence, at_least=bool(doubts)
-        )
+        lost = [(e, t.acked[e]) for t in tables if t.found for e in t.found.missing][:_NAMED]
+        evidence = [{**as_witness(history, op), "lost": str(e)} for e, op in lost]
+        acked = sum(len(table.acked) for table in tables if table.doubt is None)
+        note = "; ".join([_note(judged, acked), *doubts])
+        return Measurement(value, note, evidence=evidence, at_least=bool(doubts))
 
 
 def tables_of(history: History) -> Sequence[Table]:
@@ -94,8 +80,12 @@ def tables_of(history: History) -> Sequence[Table]:
         for op in history.select(f):
             _take_write(tables, op, _table_name(op, reads))
     settled = history.phase("settled")
+    lineage = _lineage(history)
     for table in tables.values():
         table.doubt = _take_read(table, reads.get(table.name), settled)
+        if table.doubt is not None and lineage is not None:
+            past = [e for e, op in table.acked.items() if _is_past_fork(op, lineage)]
+            table.found = Difference(past, [], [], [])
     # A table that nothing was acknowledged in lacks nothing, so its missing read is no doubt.
     return [table for table in tables.values() if table.acked or table.doubt is None]
 
@@ -118,10 +108,13 @@ def _take_write(tables: dict[str, Table], op: Op, name: str) -> None:
     if not tried:
         return
     table = tables.setdefault(name, Table(name))
-    if op.outcome != "fail":
-        table.possible.update(tried)
+    for element in tried:
+        table.ledger.take(element, _DUE[op.outcome])
     if op.outcome == "ok":
         table.acked.update((element, op) for element in tried)
+
+
+_DUE: Mapping[Outcome, Due] = {"ok": Due.IN, "info": Due.EITHER, "fail": Due.OUT}
 
 
 def _take_read(table: Table, read: Op | None, settled: int | None) -> str | None:
@@ -136,24 +129,44 @@ def _take_read(table: Table, read: Op | None, settled: int | None) -> str | None
     if acknowledged > read.start:
         return f"{table.name} was read before the last acknowledgement"
     try:
-        table.present.update(shown(table.name, read.value))
+        table.found = table.ledger.compare(Counter(shown(table.name, read.value)))
     except UndecidedError as reason:
         return str(reason)
     return None
 
 
-def _note(tables: Sequence[Table]) -> str:
-    def told(what: str, of: Sequence[str]) -> str:
+def _lineage(history: History) -> Lineage | None:
+    """Return the ancestry of the survivor's timeline, where it was recorded; None else."""
+    told = history.select("timelines", "ok", process=_FINAL)
+    if not told:
+        return None
+    try:
+        known = histories(told[-1].value)
+    except ValueError:
+        return None  # it shows nothing, so the doubt stands
+    newest = max((ack.tli for ack in acks(history) if ack.tli is not None), default=0)
+    # A timeline without a history, or of a restored cluster: nothing is known of its ancestry.
+    return Lineage.of(max(known), known) if known and newest <= max(known) else None
+
+
+def _is_past_fork(op: Op, lineage: Lineage) -> bool:
+    try:
+        return op.tli is not None and lineage.fate(op.tli, bounds(op.lsn)) is Fate.LOST
+    except ValueError:
+        return False  # a position that cannot be read shows nothing
+
+
+def _note(judged: Sequence[Difference[Element]], acked: int) -> str:
+    def told(what: str, of: Sequence[Element]) -> str:
         more = ", ..." if len(of) > _NAMED else ""
-        return f"{len(of)} {what}: {', '.join(of[:_NAMED])}{more}"
+        return f"{len(of)} {what}: {', '.join(map(str, of[:_NAMED]))}{more}"
 
     kinds = {
-        "lost": [str(e) for t in tables for e in t.lost],
-        "unexpected": [str(e) for t in tables for e in t.unexpected],
-        "duplicated": [str(e) for t in tables for e in t.duplicated],
+        "lost": [e for found in judged for e in found.missing],
+        "unexpected": [e for found in judged for e in found.extra],
+        "duplicated": [e for found in judged for e in found.duplicated],
     }
     words = [told(what, of) for what, of in kinds.items() if of]
-    acked = sum(len(table.acked) for table in tables)
-    recovered = sum(table.recovered for table in tables)
+    recovered = sum(len(found.recovered) for found in judged)
     counts = f"{acked} acknowledged, {recovered} of unknown outcome recovered"
     return "; ".join([*(words or ["none lost"]), counts])

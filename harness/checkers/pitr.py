@@ -1,17 +1,16 @@
 """`pitr`: a restored cluster holds exactly what was committed up to its target."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from harness.expectation import CountExpectation
 from harness.history import History, Json, Op, effect_at
+from harness.membership import Difference, Due, Ledger
 from harness.registry import register
 from harness.sightings import (
     Element,
@@ -26,20 +25,13 @@ from harness.sightings import (
     said,
     writable_at,
 )
+from harness.timelines import Bounds, bounds
 from harness.units import Lsn
 from harness.verdict import Measurement, UndecidedError
 
 _NAMED = 5  # elements that the note names; the evidence holds as many writes
 _XIDS = 1 << 32  # WAL and recovery targets name transactions without their epoch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Place(IntEnum):
-    """Where a write stands to the target of a restore; of several tries the surest counts."""
-
-    OUT = 0
-    EITHER = 1
-    IN = 2
 
 
 class Record(NamedTuple):
@@ -94,26 +86,26 @@ class Cut:
             return None
         # After a failover another transaction may have had the same number.
         if op.tli is not None and self.tli is not None and op.tli != self.tli:
-            low, high = _bounds(op)
-            return start if op.tli < self.tli and low <= start < high < math.inf else None
+            at = _bounds(op)
+            return start if at and op.tli < self.tli and at[0] <= start < at[1] else None
         return start
 
-    def place(self, op: Op) -> Place:
+    def place(self, op: Op) -> Due:
         """Return where the operation's writes stand."""
         if op.outcome == "fail":
-            return Place.OUT
+            return Due.OUT
         start = self.start_of(op)
         if start is not None and self.stop is not None:
             if start == self.unsure:
-                return Place.EITHER
-            return Place.IN if start < self.stop else Place.OUT
+                return Due.EITHER
+            return Due.IN if start < self.stop else Due.OUT
         if op.start > self.sent_after:
-            return Place.OUT
+            return Due.OUT
         if op.outcome != "ok" or op.end is None or op.end > self.acked_by:
-            return Place.EITHER
+            return Due.EITHER
         # One whose xid is known, and not among the commits around the mark, came before them.
         is_early = self.at_mark or (op.xid is not None and bool(self.starts))
-        return Place.IN if is_early else Place.EITHER
+        return Due.IN if is_early else Due.EITHER
 
 
 @register
@@ -149,7 +141,7 @@ class Pitr(CountExpectation):
     """
 
     name: ClassVar[str] = "pitr"
-    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "cluster"
 
     of: str
     max: int | None = Field(0, ge=0, strict=True)
@@ -164,13 +156,13 @@ class Pitr(CountExpectation):
         found = _compare(tally, held)
         breaches, doubts = _lineage(history, restore, mark)
         doubts = [*doubts, *_unread(tally, held), *_untested(tally, target, cut)]
-        value = found.count + len(breaches)
+        value = len(found.wrong) + len(breaches)
         if doubts and not value:
             raise UndecidedError("; ".join(doubts))
         witnesses = [tally.tried[e] for e in found.wrong if e in tally.tried][:_NAMED]
         return Measurement(
             value,
-            "; ".join([found.note(), *breaches, tally.note(cut), *doubts]),
+            "; ".join([_said(found), *breaches, tally.note(cut), *doubts]),
             evidence=[as_witness(history, restore), *(as_witness(history, op) for op in witnesses)],
             at_least=bool(doubts),
         )
@@ -328,12 +320,12 @@ def _time_us(text: str, mark: Mapping[str, Json]) -> int:
     raise UndecidedError(f"the target is {text!r}; expected a time with its zone")
 
 
-def _bounds(op: Op) -> tuple[float, float]:
-    """Return what the commit's position is between; everything where that is unknown."""
-    match op.lsn:
-        case [str() as low, str() as high]:
-            return _parsed(low), _parsed(high)
-    return -math.inf, math.inf
+def _bounds(op: Op) -> Bounds | None:
+    """Return what the commit's position is between; None where that is unknown."""
+    try:
+        return bounds(op.lsn)
+    except ValueError as error:
+        raise UndecidedError(str(error)) from None
 
 
 # --- what was written -----------------------------------------------------------------------------
@@ -344,47 +336,43 @@ class _Tally:
     """Every write, by where it stands to the target.
 
     Attributes:
-        places: of each element.
-        tries: how often it may have been written.
-        tried: the last operation that tried it.
+        ledger: where each element stands, and how often it may have been written.
+        tried: by element, the last operation that tried it.
         writes: each that may be there, with its elements.
         sides: how many acknowledged writes are surely in and surely out.
         last_in, first_out: the operations next to the target, where the order is known.
     """
 
-    places: dict[Element, Place] = field(default_factory=dict)
-    tries: Counter[Element] = field(default_factory=Counter)
+    ledger: Ledger[Element] = field(default_factory=Ledger)
     tried: dict[Element, Op] = field(default_factory=dict)
-    writes: list[tuple[Op, Sequence[Element], Place]] = field(default_factory=list)
-    sides: Counter[Place] = field(default_factory=Counter)
+    writes: list[tuple[Op, Sequence[Element], Due]] = field(default_factory=list)
+    sides: Counter[Due] = field(default_factory=Counter)
     last_in: tuple[int, Op] | None = None
     first_out: tuple[int, Op] | None = None
 
-    def take(self, op: Op, place: Place) -> None:
+    def take(self, op: Op, place: Due) -> None:
         found = elements(op)
         for element in found:
-            if place >= self.places.get(element, Place.OUT):
-                self.places[element] = place
+            if self.ledger.take(element, place):
                 self.tried[element] = op
         if op.outcome != "fail":
-            self.tries.update(found)
             self.writes.append((op, found, place))
 
-    def take_side(self, op: Op, start: int | None, place: Place) -> None:
+    def take_side(self, op: Op, start: int | None, place: Due) -> None:
         """Note how near to the target the operation was."""
         if op.outcome == "ok" or start is not None:
             self.sides[place] += 1
         if start is None:
             return
-        if place is Place.IN and (self.last_in is None or start > self.last_in[0]):
+        if place is Due.IN and (self.last_in is None or start > self.last_in[0]):
             self.last_in = start, op
-        if place is Place.OUT and (self.first_out is None or start < self.first_out[0]):
+        if place is Due.OUT and (self.first_out is None or start < self.first_out[0]):
             self.first_out = start, op
 
     def note(self, cut: Cut) -> str:
         sides = self.sides
-        told = f"{sides[Place.IN]} writes before the target, {sides[Place.OUT]} after it, "
-        told += f"{sides[Place.EITHER]} may be either"
+        told = f"{sides[Due.IN]} writes before the target, {sides[Due.OUT]} after it, "
+        told += f"{sides[Due.EITHER]} may be either"
         if cut.stop is not None and self.last_in and self.first_out:
             last, first = self.last_in, self.first_out
             told += f"; it lies between {_commit(*last)} and {_commit(*first)}"
@@ -404,8 +392,7 @@ def _tally(history: History, restore: Op, cut: Cut) -> _Tally:
             if is_of(restore, op):
                 # Written after the restore: no part of what was restored, and no fault of it.
                 for element in elements(op):
-                    tally.places.setdefault(element, Place.EITHER)
-                    tally.tries[element] += 1
+                    tally.ledger.take(element, Due.EITHER)
                 continue
             place = cut.place(op)
             tally.take(op, place)
@@ -417,24 +404,10 @@ def _tally(history: History, restore: Op, cut: Cut) -> _Tally:
 # --- what is there --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Difference:
-    missing: Sequence[Element]
-    extra: Sequence[Element]
-    duplicated: Sequence[Element]
-
-    @property
-    def wrong(self) -> Sequence[Element]:
-        return [*self.missing, *self.extra, *self.duplicated]
-
-    @property
-    def count(self) -> int:
-        return len(self.missing) + len(self.extra) + len(self.duplicated)
-
-    def note(self) -> str:
-        kinds = {"missing": self.missing, "extra": self.extra, "duplicated": self.duplicated}
-        words = [_named(what, of) for what, of in kinds.items() if of]
-        return "; ".join(words) or "none missing, none extra"
+def _said(found: Difference[Element]) -> str:
+    kinds = {"missing": found.missing, "extra": found.extra, "duplicated": found.duplicated}
+    words = [_named(what, of) for what, of in kinds.items() if of]
+    return "; ".join(words) or "none missing, none extra"
 
 
 def _named(what: str, of: Sequence[Element]) -> str:
@@ -442,15 +415,10 @@ def _named(what: str, of: Sequence[Element]) -> str:
     return f"{len(of)} {what}: {', '.join(map(str, of[:_NAMED]))}{more}"
 
 
-def _compare(tally: _Tally, held: Restored) -> _Difference:
-    present, places = held.present, tally.places
-    missing = [e for e, place in places.items() if place is Place.IN and _is_lost(e, held)]
-    missing += dict.fromkeys(_holes(tally, held))
-    return _Difference(
-        missing,
-        [element for element in present if not places.get(element)],
-        [e for e, n in present.items() if places.get(e) and n > tally.tries[e]],
-    )
+def _compare(tally: _Tally, held: Restored) -> Difference[Element]:
+    found = tally.ledger.compare(held.present)
+    missing = [element for element in found.missing if _is_lost(element, held)]
+    return replace(found, missing=[*missing, *dict.fromkeys(_holes(tally, held))])
 
 
 def _holes(tally: _Tally, held: Restored) -> Iterator[Element]:
@@ -461,18 +429,18 @@ def _holes(tally: _Tally, held: Restored) -> Iterator[Element]:
     """
 
     def is_there(element: Element) -> bool:
-        return element in held.present and tally.tries[element] == 1
+        return element in held.present and tally.ledger.tries[element] == 1
 
     reached = max(
         (op.start for op, found, place in tally.writes if place and any(map(is_there, found))),
         default=0,
     )
     for op, found, place in tally.writes:
-        if place is not Place.EITHER:
+        if place is not Due.EITHER:
             continue
         is_passed = op.outcome == "ok" and op.end is not None and op.end < reached
         if is_passed or any(map(is_there, found)):
-            yield from (e for e in found if _is_lost(e, held) and tally.places[e] is place)
+            yield from (e for e in found if _is_lost(e, held) and tally.ledger.due[e] is place)
 
 
 def _is_lost(element: Element, held: Restored) -> bool:
@@ -503,17 +471,17 @@ def _lineage(history: History, restore: Op, mark: Op | None) -> tuple[Sequence[s
 
 
 def _unread(tally: _Tally, held: Restored) -> Sequence[str]:
-    needed = {e.table for e, place in tally.places.items() if place is not Place.OUT}
+    needed = {e.table for e, place in tally.ledger.due.items() if place is not Due.OUT}
     return [held.doubts.get(t, f"{t} was not read") for t in sorted(needed - held.tables)]
 
 
 def _untested(tally: _Tally, target: Target, cut: Cut) -> Iterator[str]:
     """Yield why a wrong restore could look the same."""
-    if not tally.sides[Place.IN]:
+    if not tally.sides[Due.IN]:
         yield "nothing was acknowledged before the target"
     if target.kind == "latest":
         return
-    if not tally.sides[Place.OUT]:
+    if not tally.sides[Due.OUT]:
         yield "nothing was written after the target, so no replay could go too far"
     elif cut.stop is not None and not (tally.last_in and tally.first_out):
         side = "before" if tally.last_in is None else "after"

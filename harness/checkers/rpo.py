@@ -43,7 +43,7 @@ class Rpo(TimeExpectation):
     """
 
     name: ClassVar[str] = "rpo"
-    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "cluster"
 
     of: str
     since: str

@@ -30,7 +30,7 @@ class Rto(TimeExpectation):
     """
 
     name: ClassVar[str] = "rto"
-    of_names: ClassVar[Literal["step", "cluster"]] = "cluster"
+    of_names: ClassVar[Literal["step", "cluster", "workload"]] = "cluster"
 
     of: str
     since: str

@@ -25,6 +25,7 @@ from harness.sightings import (
     seconds,
     tried_spans,
 )
+from harness.timelines import Masters
 from harness.verdict import Measurement, UndecidedError
 
 # Fresh probes come once a second: five seconds without any are a blind spell.
@@ -82,52 +83,39 @@ class Writers(Expectation):
 
 def breaches(acknowledged: Sequence[Ack], history: History) -> Sequence[Breach]:
     """Return every kind of breach, each with the writes that show it."""
+    masters = Masters[Ack]()
+    for ack in acknowledged:  # by the time of the acknowledgement
+        if ack.tli is not None:
+            masters.take(ack.node, ack.tli, ack.start, ack.end, ack)
     return [
-        *_shared_timelines(acknowledged, history),
-        *_writes_on_old_timelines(acknowledged, history),
+        *_shared_timelines(masters, history),
+        *_writes_on_old_timelines(masters, history),
         *_identifiers(acknowledged, history),
     ]
 
 
-def _shared_timelines(acknowledged: Sequence[Ack], history: History) -> Iterator[Breach]:
+def _shared_timelines(masters: Masters[Ack], history: History) -> Iterator[Breach]:
     """Yield each timeline that more than one node acknowledged a write on."""
-    first: dict[int, dict[str, Ack]] = {}
-    for ack in acknowledged:
-        if ack.tli is not None:
-            first.setdefault(ack.tli, {}).setdefault(ack.node, ack)
-    for tli, by_node in sorted(first.items()):
-        if len(by_node) > 1:
-            said = " and ".join(
-                f"{ack.node} at {history.seconds(ack.end):.3f} s" for ack in by_node.values()
-            )
-            text = f"timeline {tli} was acknowledged by {said}"
-            yield Breach(frozenset(by_node), text, [ack.op for ack in by_node.values()])
+    for tli, by_node in masters.shared.items():
+        said = " and ".join(
+            f"{ack.node} at {history.seconds(ack.end):.3f} s" for ack in by_node.values()
+        )
+        text = f"timeline {tli} was acknowledged by {said}"
+        yield Breach(frozenset(by_node), text, [ack.op for ack in by_node.values()])
 
 
-def _writes_on_old_timelines(acknowledged: Sequence[Ack], history: History) -> Iterator[Breach]:
+def _writes_on_old_timelines(masters: Masters[Ack], history: History) -> Iterator[Breach]:
     """Yield, for each newer timeline, the writes on older ones sent after its acknowledgement."""
-    late: dict[int, tuple[Ack, list[Ack]]] = {}
-    by_end = iter(sorted(acknowledged, key=lambda ack: ack.end))
-    following = next(by_end, None)
-    newest: Ack | None = None
-    for ack in sorted(acknowledged, key=lambda ack: ack.start):
-        # Strictly before: intervals that touch are concurrent and prove nothing.
-        while following is not None and following.end < ack.start:
-            if newest is None or (following.tli or 0) > (newest.tli or 0):
-                newest = following
-            following = next(by_end, None)
-        if newest is not None and (ack.tli or 0) < (newest.tli or 0):
-            late.setdefault(newest.tli or 0, (newest, []))[1].append(ack)
-    for newer, older in late.values():
-        last = max(older, key=lambda ack: ack.end)
+    for late in masters.late.values():
+        newer, first, last = late.newer, late.first, late.last
         text = (
-            f"{older[0].node} acknowledged {len(older)} writes on timeline {older[0].tli} that "
-            f"were sent from {history.seconds(older[0].start):.3f} s on (the last at "
+            f"{first.node} acknowledged {late.count} writes on timeline {first.tli} that "
+            f"were sent from {history.seconds(first.start):.3f} s on (the last at "
             f"{history.seconds(last.start):.3f} s), after {newer.node} had acknowledged timeline "
             f"{newer.tli} at {history.seconds(newer.end):.3f} s"
         )
-        shown = [newer.op, older[0].op] + ([last.op] if last is not older[0] else [])
-        yield Breach(frozenset({newer.node, *(ack.node for ack in older)}), text, shown)
+        shown = [newer.op, first.op] + ([last.op] if last is not first else [])
+        yield Breach(frozenset({newer.node, *late.nodes}), text, shown)
 
 
 def _identifiers(acknowledged: Sequence[Ack], history: History) -> Iterator[Breach]:

@@ -57,6 +57,7 @@ def _expectation(sheet: Sheet, name: str, raw: Json) -> PlannedExpectation | Non
     for kind, names, known in (
         (rules.CLUSTER, checker.clusters, sheet.clusters),
         (rules.MARK, checker.marks, sheet.marks),
+        (rules.WORKLOAD, checker.workloads, sheet.workloads),
     ):
         for meant in names:
             place = (*path, *_key_with(own, meant))

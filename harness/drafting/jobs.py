@@ -20,6 +20,7 @@ def draft_jobs(sheet: Sheet) -> Sequence[Job]:
     jobs = []
     for name, parameters in found.items() if isinstance(found, Mapping) else ():
         path = ("workload", name)
+        sheet.workloads.append(name)  # also one with a mistake: it is not unknown
         raw = {} if parameters is None else parameters
         kind, own = _kind(name, raw)
         cls = registry.workloads().get(kind)

@@ -35,12 +35,22 @@ def test_b_async_isolation_loses_writes(tmp_path: Path) -> None:
     assert lost.verdict is Verdict.FAIL
     assert lost.values[0]
     assert lost.evidence
+    # The same, seen by transactions: the survivor's state contradicts what was acknowledged.
+    assert finding(result, "anomalies").verdict is Verdict.FAIL
 
 
 def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
     """(b) With quorum commit the lonely primary acknowledges nothing, so nothing is lost."""
     result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=quorum")
     assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+def test_isolation_that_is_lower_than_promised(tmp_path: Path) -> None:
+    """Clients at READ COMMITTED read and write past each other: `anomalies` says so."""
+    result = run(HERE / "isolation-lowered.yaml", tmp_path)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "anomalies").verdict is Verdict.FAIL
+    assert finding(result, "writers").verdict is Verdict.PASS
 
 
 def test_c_primary_elb_that_asks_for_replicas(tmp_path: Path) -> None:

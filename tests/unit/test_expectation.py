@@ -9,6 +9,7 @@ from harness.registry import checkers
 from harness.verdict import Measurement, UndecidedError
 
 OWN = {
+    "anomalies": {"of": "append", "model": "serializable"},
     "archive": {"of": "restored"},
     "client_outage": {},
     "demotion": {"since": "cut"},

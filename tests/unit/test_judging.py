@@ -11,7 +11,7 @@ from harness.errors import ScenarioError
 from harness.history import Json
 from harness.judging import Asked, case_asked, cases, cases_asked, folder_asked, judge, question
 
-ADDED = [
+ADDED: list[dict[str, Json]] = [
     {"process": 0, "type": "invoke", "f": "add", "value": 1},
     {"process": 0, "type": "ok", "f": "add", "value": 1},
 ]

@@ -348,6 +348,11 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
         "8:26",
         "workload.reads.kind: unknown workload 'apend'; expected append; did you mean append?",
     ),
+    "an expectation of an unknown workload": (
+        swap("writers: {max: 1}", "anomalies: {of: apend, model: serializable}"),
+        "17:19",
+        "expect.anomalies.of: unknown workload 'apend'; expected append; did you mean append?",
+    ),
     "an unknown key of a workload under another name": (
         swap("append: {clients: 8", "reads: {kind: append, client: 8"),
         "8:34",

@@ -22,7 +22,7 @@ from harness.protocols import Driver
 from harness.record import Record
 from harness.result import CellResult, ScenarioResult
 from harness.verdict import Verdict
-from tests.unit.world import MemoryDriver
+from tests.unit.world import WRITTEN, MemoryDriver
 
 KILL = "  - kill: {role: leader, how: power-off}\n    as: crash\n"
 WAIT = "  - wait: {until: new-leader, timeout: 5s}\n"
@@ -236,6 +236,13 @@ def test_facts_name_the_run(bench: Bench) -> None:
     facts = bench.history().facts
     assert (facts["scenario"], facts["seed"], facts["workloads"]) == ("node-kill", 7, ["append"])
     assert facts["nodes"]["pg-3"] == {"az": "c", "address": "10.0.0.3"}  # type: ignore[index, call-overload]
+
+
+def test_the_survivors_timelines_are_recorded(bench: Bench) -> None:
+    """So that what was acknowledged past a fork is known to be lost, whatever else is read."""
+    bench.run()
+    (told,) = bench.history().select("timelines", "ok", process="final")
+    assert told.value == {"2": [[1, f"0/{WRITTEN:X}"]]}
 
 
 def test_results_and_listener_say_the_same(bench: Bench) -> None:

@@ -207,6 +207,10 @@ class PlainDriver:
             machine.in_recovery = False
             machine.timeline += 1
             return [[True]]
+        if "pg_ls_waldir" in sql:
+            parents = range(1, machine.timeline)
+            text = "".join(f"{tli}\t0/{WRITTEN:X}\tno reason\n" for tli in parents)
+            return [[f"{machine.timeline:08X}.history", text]] if parents else []
         if sql == "SELECT pg_is_in_recovery()":
             return [[machine.in_recovery]]
         for _ in range(0 if self.held else self.busy):

@@ -145,6 +145,55 @@ def test_transactions_without_a_key_belong_to_the_only_table_read() -> None:
     assert measure(tape).value == 1
 
 
+# --- the fork of a timeline ----------------------------------------------------------------------
+
+
+def forked(timelines: Json = None, last: Json = None) -> Tape:
+    """Return a failover at 0/64: 10 and 11 were acknowledged before it, 12 after; no final read.
+
+    Args:
+        timelines: the histories that the survivor has.
+        last: where 11 was committed.
+    """
+    tape = Tape()
+    tape.phases(steps=0, settled=10)
+    tape.txn("a/0.0", 1, [["append", 1, 10]], lsn=["0/50", "0/60"])
+    tape.txn("a/0.0", 2, [["append", 1, 11]], lsn=["0/70", "0/80"] if last is None else last)
+    tape.txn("a/1.0", 5, [["append", 1, 12]], lsn=["0/90", "0/A0"], node="pg-2", tli=2)
+    if timelines is not None:
+        tape.op("final", "timelines", 11, 11.1, value=timelines)
+    return tape
+
+
+def test_a_commit_past_its_timelines_fork_is_lost_though_nobody_read_the_table() -> None:
+    """It is not on the survivor's timeline; there may be more."""
+    found = measure(forked({"2": [[1, "0/64"]]}))
+    assert (found.value, found.at_least) == (1, True)
+    assert found.note.startswith("1 lost: append 1:11")
+    assert [op["lost"] for op in found.evidence if isinstance(op, dict)] == ["append 1:11"]
+
+
+def test_a_final_read_decides_over_the_fork() -> None:
+    """Element by element it shows what is there."""
+    tape = forked({"2": [[1, "0/64"]]})
+    tape.final(12, "append", [["r", 1, [10, 11, 12]]])
+    assert measure(tape).value == 0
+
+
+def test_undecided_where_the_fork_does_not_tell() -> None:
+    """Within the bounds, without any, without histories, or with another timeline's only."""
+    fork: Json = {"2": [[1, "0/64"]]}
+    for tape in (
+        forked(fork, ["0/60", "0/70"]),
+        forked(fork, []),
+        forked(),
+        forked({}),
+        forked({"2": [[1, "x"]]}),
+        forked({"1": []}),
+    ):
+        assert measure(tape).value is None
+
+
 ELEMENTS = st.lists(
     st.tuples(st.integers(1, 4), st.sampled_from(["ok", "ok", "fail", "info"])), max_size=6
 )

@@ -17,6 +17,11 @@ RECORDED = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 VERDICTS = {"pass": "pass", "fail": "fail", "undecided": "error"}
 
 ASKED: dict[str, dict[str, object]] = {
+    "anomalies": {
+        "of": "append",
+        "model": "strict-serializable",
+        "replicas": "read-committed",
+    },
     "archive": {"of": "restored", "resumes_within": "10s", "source_untouched": True},
     "backups": {"min": 2, "max": 2},
     "client_outage": {"max": "8s"},
