@@ -41,8 +41,8 @@ class Anomalies(CountExpectation):
     Example:
         anomalies: {of: append, model: strict-serializable, replicas: read-committed}
 
-    O(n log n) in the operations and what they read. Source: Kingsbury & Alvaro, "Elle" (PVLDB 14, 2020); docs/adr/0019. On replicas: jepsen.io,
-    "Amazon RDS for PostgreSQL 17.4" (2025-04-29).
+    O(n log n) in the operations and what they read. Source: Kingsbury & Alvaro, "Elle" (PVLDB 14,
+    2020); docs/adr/0019. On replicas: jepsen.io, "Amazon RDS for PostgreSQL 17.4" (2025-04-29).
     """
 
     name: ClassVar[str] = "anomalies"

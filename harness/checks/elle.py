@@ -1,18 +1,16 @@
 """`elle`: transactions are as isolated as they should be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from harness.answer import UNKNOWN, Answer, Valid
+from harness.answer import UNKNOWN, Answer
 from harness.check import Check
-from harness.history import Json
 from harness.isolation import list_append, rw_register
-from harness.isolation.cycles import Findings, search
-from harness.isolation.explanation import story
 from harness.isolation.inference import Inference
-from harness.isolation.models import MODELS, Consistency, anomalies_of, proofs, ruled_out
+from harness.isolation.models import Consistency
+from harness.isolation.ruling import rule
 from harness.operations import Operation
 from harness.registry import register
 from harness.scenario import Model
@@ -41,10 +39,11 @@ class Elle(Check):
     answer for each of nine models, `valid` is that for `consistency`.
 
     A pass does not show that the isolation is kept in general: only that nothing in this history
-    contradicts it. Anomalies of predicates (phantoms) are not looked for; a version that nobody
-    read tells little; `rw-register` knows the order of versions only where `options` or null
-    reads give it, so most of what is wrong there goes unseen. If no transaction succeeded,
-    nothing orders any two of them, or elements were read that nobody appended, it is unknown.
+    contradicts it. Anomalies of predicates (phantoms) are not looked for, nor whether two appends
+    of one transaction to one list stand there in their order; a version that nobody read tells
+    little; `rw-register` knows the order of versions only where `options` or null reads give it,
+    so most of what is wrong there goes unseen. If no transaction succeeded, nothing orders any
+    two of them, or elements were read that nobody appended, it is unknown.
 
     A model is false exactly if an anomaly or a family of cycles that it rules out exists; that
     takes no time limit. The example shown of each is a short one, not always the shortest.
@@ -70,24 +69,23 @@ class Elle(Check):
     consistency: Consistency = "strict-serializable"
 
     def judge(self, operations: Iterable[Operation]) -> Answer:
-        inference = self._infer(operations)
-        if inference.undecidable:
-            return Answer(UNKNOWN, inference.undecidable, dict.fromkeys(MODELS, UNKNOWN))
-        findings = search(inference)
-        shown = [*inference.direct, *(cycle.name for cycle in findings.cycles)]
-        broken = ruled_out([*shown, *anomalies_of(findings.exist)])
-        unsure = inference.unsure or (_NO_ORDER if findings.empty else "")
-        models: dict[str, Valid] = {
-            model: False if model in broken else UNKNOWN if unsure else True for model in MODELS
-        }
-        anomalies = sorted({*shown, *proofs(broken, shown)})
-        valid = models[self.consistency]
+        ruling = rule(self._infer(operations))
+        valid = ruling.models[self.consistency]
+        reason = ruling.unsure if valid == UNKNOWN else ""
+        if valid is False:
+            reason = f"not {self.consistency}: {', '.join(ruling.anomalies)}"
+        models = {str(model): standing for model, standing in ruling.models.items()}
         return Answer(
             valid,
-            _reason(valid, self.consistency, anomalies, unsure),
+            reason,
             models,
-            anomalies,
-            _detail(inference, findings),
+            ruling.anomalies,
+            {
+                "transactions": ruling.size,
+                "dependencies": ruling.dependencies,
+                "direct": ruling.direct,
+                "cycles": ruling.cycles,
+            },
         )
 
     def _infer(self, operations: Iterable[Operation]) -> Inference:
@@ -101,21 +99,3 @@ class Elle(Check):
                 "wfr-keys?": self.options.wfr_keys,
             },
         )
-
-
-_NO_ORDER = "nothing orders any two transactions, so no anomaly could have shown"
-
-
-def _reason(valid: Valid, consistency: str, anomalies: Iterable[str], unsure: str) -> str:
-    if valid is False:
-        return f"not {consistency}: {', '.join(anomalies)}"
-    return "" if valid is True else unsure
-
-
-def _detail(inference: Inference, findings: Findings) -> Mapping[str, Json]:
-    return {
-        "transactions": len(inference),
-        "dependencies": len(inference.source),
-        "direct": inference.direct,
-        "cycles": [story(cycle, inference) for cycle in findings.cycles],
-    }

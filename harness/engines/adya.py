@@ -243,10 +243,21 @@ def _compile(folder: Path) -> None:
         )
     install = [cargo, "install", "adya", "--version", VERSION, "--no-default-features", "--locked"]
     done = subprocess.run(
-        [*install, "--root", folder],
+        [*install, "--root", folder], env={**_toolchain(cargo), **os.environ},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     if done.returncode:
         said = done.stdout.decode(errors="replace").strip().splitlines()[-_LINES_OF_OUTPUT:]
         ended = f"{_WHERE}: `cargo install` ended with {done.returncode}"
         raise HarnessError("\n".join([ended, *said]))
+
+
+def _toolchain(cargo: str) -> Mapping[str, str]:
+    """Return where rustup keeps its toolchains, if this cargo is only its proxy.
+
+    It looks in the home of whoever calls; a home of its own, as CI has, holds none.
+    """
+    if Path(cargo).resolve().stem != "rustup":
+        return {}
+    beside = Path(cargo).parent.parent.with_name(".rustup")
+    return {"RUSTUP_HOME": str(beside)} if beside.is_dir() else {}

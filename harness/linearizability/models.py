@@ -13,7 +13,17 @@ from harness.evidence import wrong
 from harness.history import Json
 from harness.linearizability import strings
 from harness.linearizability.calls import Call, Calls, Gathered
-from harness.linearizability.returns import HIDES, PASSES, SEES, Move, Rules, Sight
+from harness.linearizability.lookahead import UNSEEN, Lookahead, Pairs, Parts
+from harness.linearizability.returns import (
+    HIDES,
+    PASSES,
+    SEES,
+    Group,
+    Move,
+    Return,
+    Rules,
+    Sight,
+)
 from harness.linearizability.search import Search
 from harness.linearizability.strings import StringEffect
 from harness.linearizability.values import Numbering, token
@@ -101,9 +111,6 @@ class Model(ABC, Generic[State, Effect]):
         return Gathered([Calls(*of) for of in objects.values()], acknowledged)
 
 
-Pairs: TypeAlias = tuple[tuple[int, int], ...]
-"""Keys with values, both by their numbers."""
-
 _Sourced: TypeAlias = tuple[Pairs, Pairs, int, int | None]  # needs, writes, invoked, completed
 
 
@@ -126,7 +133,6 @@ def _without_source(calls: Iterable[_Sourced], initial: Mapping[int, int]) -> in
 
 _ANY: Final = -1
 _KEPT: Final = -1
-_UNSEEN: Final = -2  # all values that nobody looks for
 
 
 class CellEffect(NamedTuple):
@@ -154,13 +160,26 @@ def _cell_sight(earlier: CellEffect, later: CellEffect) -> Sight:
     return SEES if need in (_ANY, earlier.to) else HIDES
 
 
-_CELL: Final = Rules(_cell_step, _cell_sight)
+def _cell_parts(effect: CellEffect) -> Parts:
+    need, forbidden, to = effect
+    return Parts(
+        () if need == _ANY else ((0, need),),
+        () if forbidden == _ANY else ((0, forbidden),),
+        () if to == _KEPT else ((0, to),),
+    )
+
+
+def _cell_outlook(
+    returns: Sequence[Return[CellEffect]], groups: Sequence[Group[CellEffect]]
+) -> Lookahead[int, CellEffect]:
+    return Lookahead(returns, groups, _cell_parts, lambda state: (state,), lambda values: values[0])
+
+
+_CELL: Final = Rules(_cell_step, _cell_sight, _cell_outlook)
 
 
 def _cell_pairs(call: Call[CellEffect]) -> _Sourced:
-    need, _, to = call.effect
-    needs = () if need == _ANY else ((0, need),)
-    writes = () if to == _KEPT else ((0, to),)
+    needs, _, writes = _cell_parts(call.effect)
     return needs, writes, call.invoked, call.completed
 
 
@@ -175,7 +194,7 @@ class _Cells(Model[int, CellEffect]):
         for call in of.calls:
             need, unless, to = call.effect
             # Values that nobody looks for cannot be told apart ...
-            effect = call.effect if to in seen else CellEffect(need, unless, _UNSEEN)
+            effect = call.effect if to in seen else CellEffect(need, unless, UNSEEN)
             # ... and where every look is for one value, they only make it fail.
             if to not in seen and call.completed is None and not forbidden:
                 continue
@@ -282,7 +301,19 @@ def _map_sight(earlier: MapEffect, later: MapEffect) -> Sight:
     return PASSES if left == written else SEES
 
 
-_MAP: Final = Rules(_map_step, _map_sight)
+def _map_outlook(
+    returns: Sequence[Return[MapEffect]], groups: Sequence[Group[MapEffect]]
+) -> Lookahead[tuple[int, ...], MapEffect]:
+    def parts(effect: MapEffect) -> Parts:
+        return Parts(effect.needs, (), effect.writes)
+
+    def same(state: tuple[int, ...]) -> tuple[int, ...]:
+        return state
+
+    return Lookahead(returns, groups, parts, same, lambda values: (*values,))
+
+
+_MAP: Final = Rules(_map_step, _map_sight, _map_outlook)
 
 
 class MultiRegister(Model[tuple[int, ...], MapEffect]):
@@ -344,8 +375,8 @@ class MultiRegister(Model[tuple[int, ...], MapEffect]):
         moves: list[Move[MapEffect]] = []
         for call in calls:
             needs, writes = call.effect
-            found = [(k, v if (k, v) in seen else _UNSEEN) for k, v in writes]
-            if call.completed is None and all(v == _UNSEEN for _, v in found):
+            found = [(k, v if (k, v) in seen else UNSEEN) for k, v in writes]
+            if call.completed is None and all(v == UNSEEN for _, v in found):
                 continue  # nobody looks for what it may have written
             effect = MapEffect(
                 tuple((places[k], v) for k, v in needs), tuple((places[k], v) for k, v in found)

@@ -32,7 +32,7 @@ class Return(NamedTuple, Generic[Effect]):
     Attributes:
         bit, effect, which: of the operation that returns; `which` is its index.
         pure: whether it is pure.
-        fresh: pure operations invoked since the return before.
+        fresh, begun: operations invoked since the return before: pure ones, and all others.
         readers: all open pure operations.
         movers: all other open operations. The one that returns is among these or those.
     """
@@ -42,6 +42,7 @@ class Return(NamedTuple, Generic[Effect]):
     which: int
     pure: bool
     fresh: "Sequence[Open[Effect]]"
+    begun: "Sequence[Open[Effect]]"
     readers: "Sequence[Open[Effect]]"
     movers: "Sequence[Open[Effect]]"
 
@@ -79,7 +80,7 @@ class Outlook(Protocol[State]):
     """What is known of the returns to come."""
 
     def __call__(
-        self, number: int, placed: int, used: int, unseen: int, state: State
+        self, number: int, placed: int, used: int, unseen: int, state: State, /
     ) -> State | None:
         """Return the state as far as it still matters; None when it leads nowhere.
 
@@ -126,7 +127,7 @@ def returns(moves: Sequence[Move[Effect]], order: Sequence[int]) -> Iterator[Ret
         completed = moves[returning].completed
         assert completed is not None
         fresh: list[Open[Effect]] = []
-        begun = False
+        begun: list[Open[Effect]] = []
         while waiting and moves[waiting[-1]].invoked < completed:
             index = waiting.pop()
             if not slots:
@@ -139,7 +140,7 @@ def returns(moves: Sequence[Move[Effect]], order: Sequence[int]) -> Iterator[Ret
                 fresh.append(entry)
             else:
                 movers[index] = entry
-                begun = True
+                begun.append(entry)
         pure = returning in readers
         # Most returns share a list with the one before.
         if len(reading) != len(readers) or fresh:
@@ -147,7 +148,7 @@ def returns(moves: Sequence[Move[Effect]], order: Sequence[int]) -> Iterator[Ret
         if len(moving) != len(movers) or begun:
             moving = [*movers.values()]
         own = (readers if pure else movers).pop(returning)
-        yield Return(*own, pure, fresh, reading, moving)
+        yield Return(*own, pure, fresh, begun, reading, moving)
         slots.append(own[0])
 
 

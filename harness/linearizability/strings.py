@@ -45,14 +45,13 @@ class Outlook:
         opened: dict[int, int] = {}
         self._puts: list[int] = []  # bits of those that are open
         self._begun: list[int] = []  # how many have begun so far
-        seen: set[int] = set()
+        begun = 0
         for number, here in enumerate(returns):
-            for _, _, index in here.fresh:
-                opened[index] = number
-            puts = [(bit, index) for bit, effect, index in here.movers if effect[0] == "put"]
-            seen.update(index for _, index in puts)
-            self._puts.append(sum(bit for bit, _ in puts))
-            self._begun.append(len(seen))
+            opened.update((which, number) for _, _, which in here.fresh)
+            begun += sum(effect[0] == "put" for _, effect, _ in here.begun)
+            puts = (bit for bit, effect, _ in here.movers if effect[0] == "put")
+            self._puts.append(sum(puts))
+            self._begun.append(begun)
         self._next = [end] * (end + 1)  # the first number from here on where a `get` returns
         self._opened = [0] * end  # of a number where a `get` returns: where that began
         last: dict[str, int] = {}

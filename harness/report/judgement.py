@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from harness.answer import Valid
 from harness.history import Json
+from harness.isolation.explanation import lines as cycle_lines
 from harness.judging import Judgement
 from harness.report.text import MARKS, one_line, plural
 from harness.verdict import Verdict
@@ -34,15 +35,29 @@ def lines(judgement: Judgement) -> Iterator[str]:
 
 def _told(name: str, value: Json) -> Iterator[str]:
     """Yield one piece of the detail: text as it is, a list item by item, anything else short."""
-    if isinstance(value, str | int | float) or value is None:
-        yield f"{name}: {_short(value)}"
-    elif isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         yield from (line for key, part in value.items() for line in _told(f"{name} {key}", part))
-    elif value:
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        yield from _listed(name, value)
+    else:
+        yield f"{name}: {_short(value)}"
+
+
+def _listed(name: str, items: Sequence[Json]) -> Iterator[str]:
+    if name == "cycles":
+        yield from (f"  {line}" for cycle in items for line in cycle_lines(_mapping(cycle)))
+    elif name == "drawing":
+        yield from (f"  {line}" for line in items)
+    elif items:
         yield f"{name}:"
-        yield from (f"  {_short(item)}" for item in value[:_ITEMS])
-        if len(value) > _ITEMS:
-            yield f"  ... {len(value) - _ITEMS} more"
+        yield from (f"  {_short(item)}" for item in items[:_ITEMS])
+        if len(items) > _ITEMS:
+            yield f"  ... {len(items) - _ITEMS} more"
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    assert isinstance(value, Mapping), f"{value!r} is no cycle"
+    return value
 
 
 def _short(value: Json) -> str:
@@ -51,6 +66,5 @@ def _short(value: Json) -> str:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         told = f"[{', '.join(map(_short, value))}]"
     else:
-        told = str(value)
-    plain = one_line(told) if isinstance(value, Mapping) else told.replace("\n", " ")
-    return plain if len(plain) <= _WIDTH else f"{plain[: _WIDTH - 3]}..."
+        told = one_line(str(value))
+    return told if len(told) <= _WIDTH else f"{told[: _WIDTH - 3]}..."

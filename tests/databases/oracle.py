@@ -83,7 +83,7 @@ class Oracle:
         self._txns: list[Txn] = []
         for one in operations:
             if one.f == "txn" and one.outcome != "fail":
-                micros = [_micro(micro) for micro in one.value or ()]  # type: ignore[union-attr]
+                micros = micro_operations(one.value)
                 txn = Txn(len(self._txns), one.process, one.invoked, one.completed, micros)
                 self._txns.append(txn)
         self._assumed = [*self._assumptions(options)]
@@ -278,12 +278,15 @@ class Oracle:
         return True
 
 
-def _micro(value: Json) -> tuple[str, int, Json]:
+def micro_operations(value: Json) -> Sequence[tuple[str, int, Json]]:
+    """Return what a transaction over integer keys did, from an event's value."""
     assert isinstance(value, list)
-    verb, key, argument = value
-    assert isinstance(verb, str)
-    assert isinstance(key, int)
-    return verb, key, argument
+    found: list[tuple[str, int, Json]] = []
+    for verb, key, argument in value:
+        assert isinstance(verb, str)
+        assert isinstance(key, int)
+        found.append((verb, key, argument))
+    return found
 
 
 def _after(database: Database, txn: Txn) -> Database:

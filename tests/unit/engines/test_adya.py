@@ -170,3 +170,16 @@ def test_a_build_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HarnessError, match=r"ended with 101\nerror: no network"):
         adya.program()
+
+
+def test_rustups_proxy_is_told_where_its_toolchains_are(tmp_path: Path) -> None:
+    """A home of its own, as CI has, holds none; another cargo needs no word."""
+    proxy = tmp_path / ".cargo" / "bin" / "rustup"
+    proxy.parent.mkdir(parents=True)
+    proxy.touch()
+    cargo = proxy.with_name("cargo")
+    cargo.symlink_to("rustup")
+    assert adya._toolchain(str(cargo)) == {}
+    (tmp_path / ".rustup").mkdir()
+    assert adya._toolchain(str(cargo)) == {"RUSTUP_HOME": str(tmp_path / ".rustup")}
+    assert adya._toolchain(str(tmp_path / "debian" / "cargo")) == {}
