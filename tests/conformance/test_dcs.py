@@ -156,7 +156,8 @@ def test_another_member_leads_in_a_new_term(watched: Stand, how: str) -> None:
         finally:
             watched.driver.thaw(led, "all")
     else:
-        with off(watched, led):
+        with watched.driver.is_silent(led) as silence, off(watched, led):
+            assert silence.broken_within(1) is None
             watched.wait(lambda: is_known(*others), "another term")
     assert watched.term(others[0])["leader"] in others
     watched.wait(lambda: is_known(*watched.members), "the term of all")
@@ -176,6 +177,9 @@ def test_a_member_that_lost_its_disk_is_replaced(stand: Stand) -> None:
     """It gets the keys from the others: with it, a quorum of two is one."""
     if not isinstance(stand.driver, Keeps):
         pytest.skip(f"{stand.driver.name} makes no machine anew")
+    if stand.cluster.dcs == "etcd":
+        # It ends with "member ... has already been bootstrapped".
+        pytest.skip("etcd has a member that lost its disk removed and added anew by an operator")
     replaced, other, _ = stand.members
     stand.driver.destroy(replaced)
     assert answers(stand)

@@ -57,6 +57,7 @@ from harness.protocols import (
 )
 from harness.scenario import Cluster
 
+_PATRONI_PORT = 8008
 # /sys is the mount namespace's; /proc/net follows the network's.
 _TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
 # S3 at its worst that still answers. A qdisc shapes what a machine sends; what S3 receives is lost
@@ -251,7 +252,7 @@ class DockerDriver:
                 "prefix": f"/service/{self._site.scope}/",
             },
             port=5432,
-            api_port=8008,
+            api_port=_PATRONI_PORT,
             user="postgres",
             password_file=SUPERUSER_SECRET,
             database="postgres",
@@ -293,8 +294,9 @@ class DockerDriver:
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator[Silence]:
-        console = self._console(REGION)
-        handle = console.call("hold", node=node, port=8008, deadline_s=5)
+        console, machine = self._console(REGION), self._machines[node]
+        port = _PATRONI_PORT if machine.kind == "node" else machine.port
+        handle = console.call("hold", node=node, port=port, deadline_s=5)
         try:
             yield Held(console, handle)
         finally:
