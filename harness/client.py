@@ -27,7 +27,8 @@ from harness.clock import NS, Task, WallClock
 from harness.errors import HarnessError
 from harness.history import Event, Json, Log
 from harness.protocols import Answer, Job, Probe, Workload
-from harness.wire.etcd import Etcd
+from harness.scenario import DcsKind
+from harness.wire.dcs import dcs_of
 from harness.wire.http import trusting
 from harness.wire.postgres import Database
 from harness.wire.s3 import S3, Keys
@@ -72,10 +73,10 @@ class DcsPlace(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["etcd"] = "etcd"
+    kind: DcsKind
     members: Mapping[str, str]
     prefix: str
-    port: int = 2379
+    port: int | None = None  # None is its usual one
 
 
 class S3Place(BaseModel):
@@ -166,7 +167,7 @@ class Hello(BaseModel):
             ca_file=self.ca_file,
         )
         tls = trusting(self.ca_file) if self.ca_file else None
-        dcs = Etcd(self.dcs.members, self.dcs.prefix, self.dcs.port)
+        dcs = dcs_of(self.dcs.kind, self.dcs.members, self.dcs.prefix, self.dcs.port)
         login = None
         if self.rest_user is not None and self.rest_password_file is not None:
             login = self.rest_user, _secret(self.rest_password_file)
@@ -243,6 +244,7 @@ class Vantage:
             "sql": self._sql,
             "patroni": self._patroni,
             "dcs": lambda asked: self._cluster.dcs.read(deadline_s=asked.deadline_s),
+            "dcs_version": lambda asked: self._cluster.dcs.version(deadline_s=asked.deadline_s),
             "hold": self._hold,
             "held": lambda asked: self._held[asked.handle].broken_within(asked.seconds),
             "release": self._release,

@@ -27,6 +27,7 @@ from harness.units import (
 Backend: TypeAlias = Literal["sim", "docker", "aws"]
 BACKENDS: tuple[Backend, ...] = ("sim", "docker", "aws")
 Role: TypeAlias = Literal["leader", "primary", "replica", "sync-standby"]
+DcsKind: TypeAlias = Literal["etcd", "zookeeper"]
 Sync: TypeAlias = Literal["async", "sync", "strict", "quorum"]
 
 # The word of the JSON Schema for what a pattern means: editors show it, and so do our messages.
@@ -153,7 +154,7 @@ class Cluster(Model):
     postgres: int = Field(17, ge=13, le=18)
     nodes: int = Field(3, ge=1, le=7)
     azs: tuple[Name, ...] = Field(("a", "b", "c"), min_length=1)
-    dcs: Literal["etcd", "zookeeper"] = "etcd"
+    dcs: DcsKind = "etcd"
     sync: Sync = "async"
     watchdog: Literal["none", "required"] = "none"
     patroni: PatroniSettings = PatroniSettings()

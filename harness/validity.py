@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 # bound the verdict is error").
 _TOLERATED = 0.1
 # What an election inside the DCS costs at most, where nothing was seen meanwhile. etcd's members
-# wait between one and two election timeouts (ours is 3 s) before they stand.
-# Source: etcd documentation, "Tuning"; raft's randomized election timeout.
+# wait between one and two election timeouts (ours is 3 s) before they stand; ZooKeeper's notice a
+# silent leader after syncLimit ticks (ours are 4 of 1 s), and then need less than a second.
+# Source: etcd documentation, "Tuning", raft's randomized election timeout; ZooKeeper
+# Administrator's Guide, "Cluster Options". Seen of ZooKeeper: 1.1 s after a leader that hung up,
+# 4.1 to 4.8 s after one that fell silent.
 _ELECTION_S = 6.0
 
 

@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TypeAlias
 
-from harness.clock import NS, monotonic_ns
-from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Change
 from harness.wire.http import FAILURES, exchange
-
-# A member that does not answer a small request for so long is lost to its watcher.
-LOST_AFTER_S = 2.0
-TERM_EVERY_S = 1.0
+from harness.wire.members import LOST_AFTER_S, TERM_EVERY_S, first_answer
 
 _Lines: TypeAlias = "queue.SimpleQueue[Mapping[str, Json] | Change | None]"
 
@@ -47,35 +42,15 @@ class Etcd:
     def read(self, *, deadline_s: float) -> Mapping[str, str]:
         """Return the cluster's keys as a quorum holds them, from the first member that answers.
 
-        All members are asked at once: one that is frozen would use up the deadline.
-
         Raises:
             DriverError: when none answers in time; a member without a quorum does not answer.
         """
-        answers: queue.SimpleQueue[Mapping[str, str] | str] = queue.SimpleQueue()
 
-        def ask(member: str) -> None:
-            try:
-                _, present = self._range(member, deadline_s)
-            except FAILURES as error:
-                answers.put(f"{member}: {type(error).__name__}: {error}")
-            else:
-                answers.put({change.key: change.value or "" for change in present})
+        def ask(member: str) -> Mapping[str, str]:
+            _, present = self._range(member, deadline_s)
+            return {change.key: change.value or "" for change in present}
 
-        for member in self.members:
-            threading.Thread(target=ask, args=(member,), daemon=True).start()
-        refused: list[str] = []
-        until_ns = monotonic_ns() + int(deadline_s * NS)
-        while len(refused) < len(self.members):
-            try:
-                answer = answers.get(timeout=max(0.001, (until_ns - monotonic_ns()) / NS))
-            except queue.Empty:
-                refused.append(f"silence for {deadline_s:g} s")
-                break
-            if not isinstance(answer, str):
-                return answer
-            refused.append(answer)
-        raise DriverError(f"dcs: no answer from a quorum: {'; '.join(refused)}")
+        return first_answer(self.members, ask, deadline_s=deadline_s)
 
     def changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
         """Yield what changes, as `Stage.dcs_changes` describes; end when the member is lost."""
@@ -93,10 +68,24 @@ class Etcd:
         except (*FAILURES, _CompactedError):
             return
 
+    def version(self, *, deadline_s: float) -> str:
+        """Return what runs: `etcd 3.5.16`.
+
+        Raises:
+            DriverError: when no member answers in time.
+        """
+
+        def ask(member: str) -> str:
+            return f"etcd {self._call(member, '/version', None, deadline_s).get('etcdserver')}"
+
+        return first_answer(self.members, ask, deadline_s=deadline_s)
+
     def _call(self, member: str, path: str, body: Json, deadline_s: float) -> Mapping[str, Json]:
+        """Return its answer to a question, or without a body to a plain GET."""
         address = self.members[member]
+        method = "GET" if body is None else "POST"
         status, content = exchange(
-            address, self.port, path, deadline_s=deadline_s, method="POST", body=body
+            address, self.port, path, deadline_s=deadline_s, method=method, body=body
         )
         decoded: Json = json.loads(content)
         if status != 200 or not isinstance(decoded, Mapping):

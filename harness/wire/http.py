@@ -57,11 +57,11 @@ def exchange(
     """
     until_ns = monotonic_ns() + int(deadline_s * NS)
     with _connected(address, port, tls, until_ns) as connection:
-        connection.settimeout(_left_s(until_ns))
+        connection.settimeout(left_s(until_ns))
         connection.sendall(_request(address, path, method, body, login))
         received = bytearray()
         while True:
-            connection.settimeout(_left_s(until_ns))
+            connection.settimeout(left_s(until_ns))
             piece = connection.recv(1 << 16)
             if not piece:
                 return _parse(bytes(received), method)
@@ -70,19 +70,24 @@ def exchange(
 
 def _connected(address: str, port: int, tls: ssl.SSLContext | None, until_ns: int) -> socket.socket:
     """Return a connection, the TLS handshake done where there is to be one."""
-    connection = socket.create_connection((address, port), timeout=_left_s(until_ns))
+    connection = socket.create_connection((address, port), timeout=left_s(until_ns))
     if tls is None:
         return connection
     try:
         # The handshake as a whole obeys the socket's time-out, however many reads it takes.
-        connection.settimeout(_left_s(until_ns))
+        connection.settimeout(left_s(until_ns))
         return tls.wrap_socket(connection, server_hostname=address)
     except BaseException:
         connection.close()
         raise
 
 
-def _left_s(until_ns: int) -> float:
+def left_s(until_ns: int) -> float:
+    """Return how long it is until then.
+
+    Raises:
+        TimeoutError: when it is over.
+    """
     left_ns = until_ns - monotonic_ns()
     if left_ns <= 0:
         raise TimeoutError("timed out")

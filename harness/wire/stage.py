@@ -11,7 +11,7 @@ from harness.clock import Clock
 from harness.errors import HarnessError
 from harness.history import Event, EventType, Json, Log
 from harness.protocols import Answer, Change, Job, StoredObject
-from harness.wire.etcd import Etcd
+from harness.wire.dcs import Dcs
 from harness.wire.patroni import Patroni
 from harness.wire.postgres import Database, PostgresSession
 from harness.wire.s3 import S3
@@ -31,7 +31,7 @@ class Cluster:
     """
 
     database: Database
-    dcs: Etcd
+    dcs: Dcs
     elbs: Mapping[str, str] = field(default_factory=dict)
     api_port: int = 8008
     rest_login: tuple[str, str] | None = None

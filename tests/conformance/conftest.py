@@ -1,6 +1,8 @@
 """One suite for all drivers: add a driver's name here and its tests exist."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,19 +15,28 @@ from harness.scenario import Cluster, Steady
 CLUSTER = Cluster(nodes=2, azs=("a", "b"))
 
 
+@pytest.fixture(scope="package")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the driver's run."""
+    return tmp_path_factory.mktemp("conformance")
+
+
 @pytest.fixture(scope="package", params=["docker"])
-def driver(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Driver]:
+def driver(request: pytest.FixtureRequest, folder: Path) -> Iterator[Driver]:
     """Yield a driver with a small running cluster; each test leaves it as it found it."""
-    backend: str = request.param
+    with running(request.param, CLUSTER, folder) as made:
+        yield made
+
+
+@contextmanager
+def running(backend: str, cluster: Cluster, folder: Path) -> Iterator[Driver]:
+    """Hold a steady cluster."""
     if backend not in drivers.available():
         pytest.skip(f"backend {backend}: no engine answers")
-    folder = tmp_path_factory.mktemp("conformance")
     made = drivers.make(backend, f"{Random().getrandbits(32):08x}", folder, WallClock())
     try:
-        made.up(CLUSTER)
-        wait_steady(made)
+        made.up(cluster)
+        wait_steady(made, cluster)
         yield made
     finally:
         made.down()

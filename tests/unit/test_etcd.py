@@ -55,6 +55,12 @@ class Member:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(member.answers[self.path]).encode())
+                self.close_connection = True
+
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 member.asked.append((self.path, asked))
@@ -168,6 +174,14 @@ def test_an_error_body_is_no_answer():
     member.answers["/v3/kv/range"] = {"error": "etcdserver: no leader", "code": 14}
     with members(member) as cluster, pytest.raises(DriverError, match="etcd-1"):
         cluster.read(deadline_s=1)
+
+
+def test_version():
+    """As the member says it."""
+    member = Member()
+    member.answers["/version"] = {"etcdserver": "3.5.16", "etcdcluster": "3.5.0"}
+    with members(member) as cluster:
+        assert cluster.version(deadline_s=1) == "etcd 3.5.16"
 
 
 def test_changes_begin_with_what_is_there():

@@ -16,6 +16,13 @@ FILES = (File("Dockerfile", 0o644, b"FROM x"), File("entrypoint.sh", 0o755, b"ex
 ARGS = {"BASE": "drill/base:1", "PGVERSION": "17"}
 
 
+@pytest.mark.parametrize(("dcs", "other"), [("etcd", "zookeeper"), ("zookeeper", "etcd")])
+def test_a_cluster_needs_the_image_of_its_own_store(dcs, other):
+    """The other one's is not waited for; who makes all images makes both."""
+    assert {dcs, other} <= set(images.ALL)
+    assert set(images.needed(dcs)) == set(images.ALL) - {other}
+
+
 def test_the_hash_is_that_of_content_alone(tmp_path):
     """Two checkouts of one tree are one image: no times, no owners, no order of listing."""
     for name in ("one", "two"):

@@ -57,7 +57,7 @@ from harness.protocols import (
 )
 from harness.scenario import Cluster
 
-_SERVICE_PORT = {"node": 5432, "dcs": 2379, "elb": 5432, "s3": S3_PORT}
+_PATRONI_PORT = 8008
 # /sys is the mount namespace's; /proc/net follows the network's.
 _TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
 # S3 at its worst that still answers. A qdisc shapes what a machine sends; what S3 receives is lost
@@ -126,7 +126,7 @@ class DockerDriver:
 
     def _images_of(self, cluster: Cluster) -> Mapping[str, str]:
         wanted = {PGVERSION: str(cluster.postgres)}
-        return images.ensure(self._docker, self._says, build_args=wanted)
+        return images.ensure(self._docker, self._says, images.needed(cluster.dcs), wanted)
 
     def _begin(self, planned: Sequence[Machine]) -> None:
         """Make machines and let the nodes begin once what they need answers."""
@@ -213,10 +213,7 @@ class DockerDriver:
                 found["patroni"] = str(version.get("version"))
             if isinstance(number := body.get("server_version"), int):
                 found["postgres"] = f"{number // 10000}.{number % 10000}"
-        first = self._containers.exec(self.dcs_members[0].name, ["etcd", "--version"]).splitlines()[
-            0
-        ]
-        return {**found, "dcs": first.replace("etcd Version:", "etcd").strip()}
+        return {**found, "dcs": str(self._console(REGION).call("dcs_version", deadline_s=5))}
 
     # --- clients and reading ---------------------------------------------------------------
 
@@ -255,7 +252,7 @@ class DockerDriver:
                 "prefix": f"/service/{self._site.scope}/",
             },
             port=5432,
-            api_port=8008,
+            api_port=_PATRONI_PORT,
             user="postgres",
             password_file=SUPERUSER_SECRET,
             database="postgres",
@@ -297,8 +294,9 @@ class DockerDriver:
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator[Silence]:
-        console = self._console(REGION)
-        handle = console.call("hold", node=node, port=8008, deadline_s=5)
+        console, machine = self._console(REGION), self._machines[node]
+        port = _PATRONI_PORT if machine.kind == "node" else machine.port
+        handle = console.call("hold", node=node, port=port, deadline_s=5)
         try:
             yield Held(console, handle)
         finally:
@@ -407,7 +405,7 @@ class DockerDriver:
         if pid is None:
             raise DriverError(f"{link.source} is down; nothing can be tried from it")
         where = self._machines[link.destination]
-        port = link.port or _SERVICE_PORT[where.kind]
+        port = link.port or where.port
         attempt = f"timeout 1.5 bash -c '</dev/tcp/{where.address}/{port}'"
         answer = self._containers.nemesis(
             f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut"
@@ -527,7 +525,8 @@ class DockerDriver:
         """Start another cluster than the one that this is a copy of."""
         shared = [one for one in self._machines.values() if one.kind in ("s3", "client")]
         planned = machines(cluster, self._stack, self._subnet, site)
-        if cluster.postgres != self._cluster.postgres:
+        made_of = cluster.postgres, cluster.dcs
+        if made_of != (self._cluster.postgres, self._cluster.dcs):
             self._images = self._images_of(cluster)
         self._site, self._cluster = site, cluster
         self._consoles, self._cuts, self._beside = {}, {}, []

@@ -33,9 +33,11 @@ from harness.drivers.docker import debian, minio, published
 from harness.drivers.docker.commands import Progress, run, tail
 from harness.drivers.docker.debian import NEWEST, PGVERSION, Suite
 from harness.errors import DriverError
+from harness.scenario import DcsKind
 
 IMAGE_DIR = Path(__file__).resolve().parents[3] / "image"
-ALL = ("spilo", "etcd", "elb", "client", "nemesis", "minio")
+_STORES: tuple[DcsKind, ...] = ("etcd", "zookeeper")
+ALL = ("spilo", *_STORES, "elb", "client", "nemesis", "minio")
 
 # The glibc of each release in the table is newer than all these.
 MANYLINUX = ("_2_34", "_2_31", "_2_28", "_2_17", "2014")
@@ -75,6 +77,11 @@ class Recipe:
     def reference(self) -> str:
         digest = content_hash(self.files, {"BASE": self.base, **self.build_args})
         return f"drill/{self.name}:{digest}"
+
+
+def needed(dcs: DcsKind) -> Sequence[str]:
+    """Return the images of a cluster on this DCS: nobody waits for the making of another's."""
+    return [name for name in ALL if name == dcs or name not in _STORES]
 
 
 def ensure(

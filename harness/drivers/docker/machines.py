@@ -2,15 +2,16 @@
 
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.subnet import address
 from harness.history import Json
 from harness.protocols import RecoveryTarget
-from harness.scenario import Backups, Cluster
+from harness.scenario import Backups, Cluster, DcsKind
 
 SCOPE = "drill"
 PREFIX = f"/service/{SCOPE}/"
@@ -36,6 +37,7 @@ class Machine:
         kind: `node`, `dcs`, `elb`, `s3` or `client`; also the image's name but for nodes (`spilo`).
         az: empty for what stands outside all AZs.
         data: where its volume is mounted; empty for none.
+        port: at which it serves.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
+    port: int = 5432
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def machines(
 
     azs = cluster.azs
     dcs = [
-        (site.called(f"etcd-{n + 1}"), azs[n % len(azs)], place("dcs", n))
+        (site.called(f"{cluster.dcs}-{n + 1}"), azs[n % len(azs)], place("dcs", n))
         for n in range(stack.dcs_members)
     ]
     nodes = [
@@ -105,7 +108,7 @@ def machines(
     elbs = (("primary-elb", stack.primary_check), ("replica-elb", stack.replica_check))
     shared = () if site.name else (s3(subnet), client(REGION, cluster, subnet))
     return [
-        *(_etcd(name, az, where, dcs, stack) for name, az, where in dcs),
+        *(_DCS[cluster.dcs](name, az, where, dcs, stack) for name, az, where in dcs),
         *shared,
         *(_node(name, az, where, dcs, cluster, stack, site) for name, az, where in nodes),
         *(
@@ -135,6 +138,7 @@ def s3(subnet: ipaddress.IPv4Network) -> Machine:
         az="",  # regional
         address=address(subnet, "s3", 0),
         command=("server", "/data", "--certs-dir", f"{SECRETS}/certs", "--address", ":9000"),
+        port=S3_PORT,
         environment={
             "MINIO_ROOT_USER_FILE": f"{SECRETS}/root-user",
             "MINIO_ROOT_PASSWORD_FILE": f"{SECRETS}/root-password",
@@ -158,9 +162,10 @@ def client(vantage: str, cluster: Cluster, subnet: ipaddress.IPv4Network) -> Mac
     )
 
 
-def _etcd(
-    name: str, az: str, where: str, members: Sequence[tuple[str, str, str]], stack: Stack
-) -> Machine:
+_Member: TypeAlias = tuple[str, str, str]  # name, AZ, address
+
+
+def _etcd(name: str, az: str, where: str, members: Sequence[_Member], stack: Stack) -> Machine:
     peers = ",".join(f"{member}=http://{at}:2380" for member, _, at in members)
     return Machine(
         name=name,
@@ -168,6 +173,7 @@ def _etcd(
         image="etcd",
         az=az,
         address=where,
+        port=2379,
         command=(
             f"--name={name}",
             "--data-dir=/var/lib/etcd/data",
@@ -182,11 +188,35 @@ def _etcd(
     )
 
 
+def _zookeeper(name: str, az: str, where: str, members: Sequence[_Member], stack: Stack) -> Machine:
+    number = [member for member, _, _ in members].index(name) + 1
+    return Machine(
+        name=name,
+        kind="dcs",
+        image="zookeeper",
+        az=az,
+        address=where,
+        port=2181,
+        command=(
+            f"myid={number}",
+            "clientPort=2181",
+            *(f"server.{n}={at}:2888:3888" for n, (_, _, at) in enumerate(members, 1)),
+            *stack.zookeeper_settings,
+        ),
+    )
+
+
+_DCS: Mapping[DcsKind, Callable[[str, str, str, Sequence[_Member], Stack], Machine]] = {
+    "etcd": _etcd,
+    "zookeeper": _zookeeper,
+}
+
+
 def _node(
     name: str,
     az: str,
     where: str,
-    dcs: Sequence[tuple[str, str, str]],
+    dcs: Sequence[_Member],
     cluster: Cluster,
     stack: Stack,
     site: Site,
@@ -200,7 +230,7 @@ def _node(
         address=where,
         environment={
             "SCOPE": site.scope,
-            "ETCD3_HOSTS": ",".join(f"{at}:2379" for _, _, at in dcs),
+            **_found_at(cluster.dcs, dcs),
             "PGPASSWORD_SUPERUSER_FILE": SUPERUSER_SECRET,
             "PGPASSWORD_STANDBY_FILE": f"{SECRETS}/standby",
             # One pair for all members: their failsafe mode asks one another by it.
@@ -219,6 +249,12 @@ def _node(
         tmpfs={"/run/spilo": "uid=5432,gid=5432,mode=0755,size=16m"},
         data="/home/postgres/pgdata",
     )
+
+
+def _found_at(kind: DcsKind, members: Sequence[_Member]) -> Mapping[str, str]:
+    """Return the image's variable for where the DCS is."""
+    name, port = {"etcd": ("ETCD3_HOSTS", 2379), "zookeeper": ("ZOOKEEPER_HOSTS", 2181)}[kind]
+    return {name: ",".join(f"{at}:{port}" for _, _, at in members)}
 
 
 def _storage(site: Site, backups: Backups) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import docker
 import jinja2
@@ -28,6 +29,7 @@ from harness import conditions, reaper
 from harness.clock import WallClock, wall_epoch_s
 from harness.drivers.docker import images
 from harness.drivers.docker.authority import LOOPBACK
+from harness.drivers.docker.containers import LABEL_KIND
 from harness.drivers.docker.driver import DockerDriver
 from harness.drivers.docker.engine import (
     Thing,
@@ -49,7 +51,7 @@ from harness.drivers.docker.machines import (
 from harness.errors import DriverError, Mistake, ScenarioError
 from harness.history import Json
 from harness.protocols import Node
-from harness.scenario import Cluster, Steady
+from harness.scenario import Cluster, DcsKind, Steady
 from harness.units import format_duration
 
 DEFAULT = "main"
@@ -229,7 +231,7 @@ def _open_doors(
     says: Callable[[str], None],
 ) -> Sequence[Door]:
     """Start the edge; return its doors when they are open."""
-    image = images.ensure(engine, says)["elb"]
+    image = images.ensure(engine, says, ["elb"])["elb"]
     wanted = list(_wanted(driver.nodes, _addresses(engine, driver.run)))
     marks = {
         **reaper.labels(driver.run, folder / "journal.jsonl", kept=True),
@@ -514,7 +516,7 @@ def _seen(engine: docker.DockerClient, run: str, of_run: Sequence[Thing]) -> See
         name=run,
         owner=_owner(of_run),
         machines={thing.machine: thing.state for thing in sorted(containers, key=_machine)},
-        leader=_leader(engine, containers),
+        leader=_leader(engine, run, containers),
         age_s=wall_epoch_s() - oldest,
         expires_in_s=_expiry(of_run),
         ports={door["name"]: door["port"] for found in doors for door in found},
@@ -535,20 +537,26 @@ def _expiry(of_run: Sequence[Thing]) -> float:
     return min(reaper.expires_in_s(thing.marks) for thing in of_run)
 
 
-def _leader(engine: docker.DockerClient, containers: Sequence[Thing]) -> str | None:
-    """Ask the DCS, by a member that runs; a quorum read, so that it is no old news."""
-    for thing in containers:
-        if not thing.machine.startswith("etcd-") or thing.state != "running":
-            continue
-        words = ["etcdctl", "--command-timeout=2s", "get", "--print-value-only", f"{PREFIX}leader"]
-        try:
-            with obeying(thing.machine):
-                code, output = engine.containers.get(thing.id).exec_run(words, demux=False)
-        except DriverError:
-            continue
-        if code == 0 and isinstance(output, bytes) and output.strip():
-            return output.decode(errors="replace").strip()
-    return None
+def _leader(engine: docker.DockerClient, run: str, containers: Sequence[Thing]) -> str | None:
+    """Ask the DCS, from the client outside all AZs; a quorum read, so that it is no old news."""
+    asker = next((t for t in containers if t.machine == f"client-{REGION}"), None)
+    members = {t.machine: t for t in containers if t.marks.get(LABEL_KIND) == "dcs"}
+    # The run's own cluster: the names of others begin with the cluster's.
+    own = sorted(name for name in members if name.rpartition("-")[0] in get_args(DcsKind))
+    if asker is None or asker.state != "running" or not own:
+        return None
+    addresses = _addresses(engine, run)
+    store = own[0].rpartition("-")[0]
+    listed = [f"{name}={addresses[name]}" for name in own if name in addresses]
+    words = ["/opt/client/bin/python", "-m", "harness.wire.dcs", store, PREFIX, *listed]
+    try:
+        with obeying(asker.machine):
+            code, output = engine.containers.get(asker.id).exec_run(words, stderr=False)
+    except DriverError:
+        return None
+    if code or not isinstance(output, bytes):
+        return None
+    return output.decode(errors="replace").strip() or None
 
 
 def table(clusters: Sequence[Seen]) -> Iterator[str]:

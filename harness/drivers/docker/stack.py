@@ -18,6 +18,8 @@ class Stack:
         primary_check, replica_check: the path on Patroni's REST that each ELB polls.
         etcd_flags: Debian's etcd is tuned for two busy cores: with the defaults, 100 ms and
             1 s, it elects for no reason when both are full (traps 15).
+        zookeeper_settings: lines of its configuration. Its members notice a lost leader after
+            `syncLimit` ticks, as etcd's do after 3 to 6 s.
         environment: variables of the Spilo image that every node gets besides.
         configuration: what is laid over Patroni's configuration of every node, in its own words.
         clone_configuration: the same, of a cluster that is restored beside another.
@@ -34,6 +36,23 @@ class Stack:
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=10000",
         "--quota-backend-bytes=268435456",
+    )
+    zookeeper_settings: tuple[str, ...] = (
+        # A session ends with the first tick after its time-out: how exactly Patroni's ttl is kept.
+        "tickTime=1000",
+        "initLimit=10",
+        "syncLimit=4",
+        # Patroni asks for its ttl; the defaults would grant at most 20 ticks of it.
+        "minSessionTimeout=2000",
+        "maxSessionTimeout=600000",
+        "maxClientCnxns=0",
+        # One member is a quorum of one, with epochs, as it is with etcd.
+        "standaloneEnabled=false",
+        "admin.enableServer=false",
+        "4lw.commands.whitelist=srvr,mntr,ruok,stat",
+        # As etcd's --unsafe-no-fsync.
+        "forceSync=no",
+        "preAllocSize=4096",
     )
     environment: Mapping[str, str] = field(
         default_factory=lambda: {

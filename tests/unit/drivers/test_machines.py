@@ -110,6 +110,43 @@ def test_one_dcs_member_knows_itself_alone() -> None:
     assert found["pg-1"].environment["ETCD3_HOSTS"] == "198.18.7.21:2379"
 
 
+def test_a_zookeeper_member_knows_the_others_by_address() -> None:
+    """Its own number among them, and what the stack sets; the nodes are told where they are."""
+    found = made(Cluster(dcs="zookeeper"))
+    member = found["zookeeper-2"]
+    assert (member.image, member.az, member.address) == ("zookeeper", "b", "198.18.7.22")
+    servers = [f"server.{n}=198.18.7.{20 + n}:2888:3888" for n in (1, 2, 3)]
+    assert list(member.command) == [
+        "myid=2",
+        "clientPort=2181",
+        *servers,
+        *Stack().zookeeper_settings,
+    ]
+    environment = found["pg-1"].environment
+    assert environment["ZOOKEEPER_HOSTS"] == "198.18.7.21:2181,198.18.7.22:2181,198.18.7.23:2181"
+    assert "ETCD3_HOSTS" not in environment
+    assert not any(name.startswith("etcd") for name in found)
+
+
+def test_the_members_of_a_clone_know_one_another() -> None:
+    """Numbered from one again, at addresses of their own."""
+    site = Site("restored", 1, "drill", RecoveryTarget("latest"))
+    found = {m.name: m for m in machines(Cluster(dcs="zookeeper"), Stack(), NET, site)}
+    member = found["restored-zookeeper-3"]
+    assert "myid=3" in member.command
+    assert f"server.3={member.address}:2888:3888" in member.command
+
+
+def test_each_machine_says_where_it_serves() -> None:
+    """What a cut without a port is tried at."""
+    ports = {name: machine.port for name, machine in made().items()}
+    assert (ports["pg-1"], ports["etcd-1"], ports["s3"], ports["primary-elb"]) == (
+        *(5432, 2379),
+        *(9000, 5432),
+    )
+    assert made(Cluster(dcs="zookeeper"))["zookeeper-1"].port == 2181
+
+
 def test_a_nodes_environment_is_spilos() -> None:
     """Golden: names and values as the image reads them."""
     node = made(Cluster(nodes=2, watchdog="required"))["pg-2"]
