@@ -111,7 +111,8 @@ def test_a_run_leaves_its_folder(scenario, runs, tmp_path) -> None:
     runs(Verdict.PASS)
     cli.main(["run", scenario, "--backend", "docker", "--seed", "7"])
     folder = tmp_path / "runs" / "node-kill-7"
-    assert sorted(p.name for p in folder.iterdir()) == ["index.html", "junit.xml", "result.json"]
+    reports = ["index.html", "junit.xml", "node-kill.yaml", "result.json"]
+    assert sorted(p.name for p in folder.iterdir()) == reports
 
 
 def test_options_reach_the_runner(scenario, runs, tmp_path) -> None:
@@ -450,3 +451,67 @@ def test_plan_result_shapes_are_real(scenario) -> None:
     """What these tests hand to the command line is what the runner hands to it."""
     (plan,) = launch.plans([Path(scenario)], backend="docker", seed=7)
     assert replace(_result(plan, Verdict.PASS), seed=8).verdict is Verdict.PASS
+
+
+# --- judging histories -------------------------------------------------------------------------
+
+
+def _history(path: Path, *read: int) -> str:
+    """Write a history in which 1 was acknowledged, and the last read shows these."""
+    events = [
+        {"process": 0, "type": "invoke", "f": "add", "value": 1},
+        {"process": 0, "type": "ok", "f": "add", "value": 1},
+        {"process": 1, "type": "invoke", "f": "read", "value": None},
+        {"process": 1, "type": "ok", "f": "read", "value": [*read]},
+    ]
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("read", "code", "word"), [([1], 0, "PASS"), ([], 1, "FAIL"), ([1, 2], 1, "FAIL")]
+)
+def test_a_history_is_judged(tmp_path, capsys, read, code, word) -> None:
+    """The exit code and the last line say it."""
+    path = _history(tmp_path / "history.jsonl", *read)
+    assert cli.main(["check", path, "--checker", "set"]) == code
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{word} {path} set \N{EM DASH} ")
+
+
+def test_a_history_that_shows_nothing_is_an_error(tmp_path, capsys) -> None:
+    """Nobody read the set, so nothing can be said; JSON says it, too."""
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps({"process": 0, "type": "invoke", "f": "add", "value": 1}) + "\n")
+    assert cli.main(["check", str(path), "--checker", "set", "--json"]) == 3
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["valid"] == "unknown"
+
+
+def test_cases_are_answered_in_their_order(tmp_path, capsys) -> None:
+    """0 when each was judged, whatever the answers; 2 when one could not be read."""
+    good, bad = _history(tmp_path / "good", 1), _history(tmp_path / "bad")
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("".join(f'{{"file": "{p}", "check": "set"}}\n' for p in (good, bad)))
+    assert cli.main(["check", "--cases", str(cases)]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["file"], one["valid"]) for one in answers] == [(good, True), (bad, False)]
+    Path(bad).write_text("nonsense\n")
+    assert cli.main(["check", "--cases", str(cases)]) == 2
+    told = capsys.readouterr()
+    assert [json.loads(line)["valid"] for line in told.out.splitlines()] == [True, "unknown"]
+    assert f"{bad}:1:1: 'nonsense'" in told.err
+
+
+def test_what_drill_check_cannot_take_is_said(tmp_path, capsys) -> None:
+    """Exit 2, with what was found and what was expected."""
+    path = _history(tmp_path / "history.jsonl", 1)
+    for words, said in (
+        ([], "nothing to judge"),
+        ([path], "a file, and no --checker; expected --checker with one of bank, elle"),
+        ([path, "--checker", "sett"], "unknown check 'sett'; expected one of"),
+        ([path, "--checker", "bank"], "accounts: missing"),
+        ([path, "--checker", "elle", "--model", "list"], "found 'list'"),
+        ([f"{path}x", "--checker", "set"], "no such file; expected a history"),
+    ):
+        assert cli.main(["check", *words]) == 2
+        assert said in capsys.readouterr().err

@@ -137,7 +137,7 @@ def test_a_variable_meets_the_schema():
         (", timeout: 90s", ""),
         ("append:", "apend:"),
         ("writers:", "writer:"),
-        ("unless:", "unles:"),
+        ("max: 0, unless:", "max: 0, unles:"),
         ("title:", "titel:"),
         ("  docker:", "  dokcer:"),
         ("{failover: {max: 75s}}", "{failover: {max: 75}}"),
