@@ -117,6 +117,7 @@ def _registers(defect: objects.Defect | None = None) -> Iterable[Event]:
         values=5,
         info=0.001,
         fail=0.01,
+        impatience=0,
         defect=defect,
         errs=0.001,
     )
@@ -126,7 +127,14 @@ def _registers(defect: objects.Defect | None = None) -> Iterable[Event]:
 def _one_register(defect: objects.Defect | None = None) -> Iterable[Event]:
     """One key, five clients, and about 50 operations that may take effect at any later time."""
     recipe = objects.Recipe(
-        "register", clients=5, operations=1_000, values=5, info=0.05, defect=defect, errs=0.01
+        "register",
+        clients=5,
+        operations=1_000,
+        values=5,
+        info=0.05,
+        impatience=0,
+        defect=defect,
+        errs=0.01,
     )
     return objects.record(recipe, Random(1))
 

@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from harness.answer import UNKNOWN, Valid
 from harness.history import Json
+from harness.linearizability.breach import Breach, breach_of
 from harness.linearizability.models import Object
 from harness.linearizability.search import Search
 
@@ -18,24 +19,6 @@ _GROWTH: Final = 4
 _SLICE: Final = 20_000  # steps between two looks at the clock: some 20 ms
 # Some 300 bytes each.
 _REMEMBERED: Final = 6_000_000
-# To find the shortest prefix that has no order, where it is known that the whole has none.
-_POST_MORTEM: Final = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Breach(Generic[State, Effect]):
-    """An object that is not linearizable.
-
-    Attributes:
-        search: how far it came.
-        blocked: the operation that fits nowhere, by its index among the object's calls.
-        shortest: whether everything before its return has an order.
-    """
-
-    object: Object[State, Effect]
-    search: Search[State, Effect]
-    blocked: int
-    shortest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +55,7 @@ def decide(
     waiting: deque[tuple[Object[State, Effect], Search[State, Effect] | None]] = deque()
     for object_ in objects:
         if object_.doomed is not None:
-            return Decision(valid=False, breach=_doomed(object_, object_.doomed, is_late))
+            return Decision(valid=False, breach=breach_of(object_, object_.search()))
         waiting.append((object_, None))
     turn = _FIRST_ROUND
     while waiting:
@@ -83,8 +66,7 @@ def decide(
             room = remembered - sum(s.remembered for _, s in waiting if s is not None)
             found = _turn(search, turn, is_late, room)
             if found is False:
-                breach = Breach(object_, search, search.blocked, shortest=True)
-                return Decision(valid=False, breach=breach)
+                return Decision(valid=False, breach=breach_of(object_, search))
             if found is None:
                 waiting.append((object_, search))
             late = is_late()
@@ -107,17 +89,3 @@ def _turn(
         if is_late() or search.remembered > room:
             return None
     return None
-
-
-def _doomed(
-    object_: Object[State, Effect], doomed: int, is_late: Callable[[], bool]
-) -> Breach[State, Effect]:
-    """Return the breach of an object with a call that fits nowhere.
-
-    Something before that call may be wrong already: then it is the better example.
-    """
-    search = object_.search()
-    found = _turn(search, _POST_MORTEM, is_late, _POST_MORTEM)
-    assert found is not True, "a call that fits nowhere was placed"
-    shortest = found is False
-    return Breach(object_, search, search.blocked if shortest else doomed, shortest)

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, TypeVar
 import orjson
 
 from harness.history import Json
+from harness.linearizability.breach import Breach
 from harness.linearizability.calls import Call
-from harness.linearizability.deciding import Breach
 
 State = TypeVar("State", bound=Hashable)
 Effect = TypeVar("Effect", bound=Hashable)
@@ -37,21 +37,23 @@ class Bar(NamedTuple):
 
 def explain(breach: Breach[State, Effect]) -> tuple[str, Mapping[str, Json]]:
     """Return one sentence, and what shows it: see `harness.checks.linearizable`."""
-    object_, search = breach.object, breach.search
-    order = search.explained()
+    object_, order = breach.object, breach.order
     state = object_.initial
     for index in order:
         after = object_.rules.step(state, object_.calls[index].effect)
         assert after is not None, "an order that was found is an order"
         state = after
     blocked = object_.calls[breach.blocked]
-    shown = _shown(breach, order)
+    shown = _shown(breach)
     places = {index: place for place, index in enumerate(order, 1)}
-    where = _sentence(blocked)
-    longest = "a longest order" if breach.shortest else "the longest order found"
+    longest = (
+        "fits nowhere; a longest order of what came before has"
+        if breach.shortest
+        else "is out of reach; the longest order that was found has"
+    )
     reason = (
-        f"{named_key(object_.key)}: {where} fits nowhere; {longest} of what came before has "
-        f"{len(order)} operations and leaves {_json(object_.show(state))}"
+        f"{named_key(object_.key)}: {_sentence(blocked)} {longest} {len(order)} operations and "
+        f"leaves {_json(object_.show(state))}"
     )
     detail: Mapping[str, Json] = {
         "key": object_.key,
@@ -74,12 +76,12 @@ def _sentence(call: Call[Effect]) -> str:
     return f"{words(call)} by process {call.process!r} ({_lines(call)})"
 
 
-def _shown(breach: Breach[State, Effect], order: Sequence[int]) -> Sequence[int]:
+def _shown(breach: Breach[State, Effect]) -> Sequence[int]:
     """Return the operations that explain it, by their invocations."""
     calls = breach.object.calls
     end = calls[breach.blocked].completed or 0
-    latest = order[-_LATEST:]
-    among = {*order}
+    latest = breach.order[-_LATEST:]
+    among = {*breach.order}
     running = [
         index
         for index, call in enumerate(calls)

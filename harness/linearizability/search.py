@@ -114,11 +114,6 @@ class Search(Generic[State, Effect]):
                 return True
         return False
 
-    @property
-    def blocked(self) -> int:
-        """Return the operation whose return the search did not get past, by its index."""
-        return self.order[max(self.deepest.number, 0)]
-
     def explained(self) -> list[int]:
         """Return the operations of the longest order found, by their indexes."""
         placing: list[int] = []
@@ -130,7 +125,7 @@ class Search(Generic[State, Effect]):
         done: set[int] = set()
         state = self.initial
         number = 0
-        while True:
+        while number < len(self._returns):
             here = self._returns[number]
             for _, effect, index in here.readers:
                 if index not in done and self._step(state, effect) is not None:
@@ -146,7 +141,8 @@ class Search(Generic[State, Effect]):
                 done.add(index)
                 found.append(index)
             else:
-                return found
+                break
+        return found
 
     def _absorbed(self, readers: "Sequence[Open[Effect]]", placed: int, state: State) -> int:
         """Return `placed` with the pure operations that fit into this state."""
@@ -171,6 +167,7 @@ class Search(Generic[State, Effect]):
                 placed ^= bit
                 number += 1
                 if number == end:
+                    self.deepest = Branch(number, placed, used, state, link, tried=True)
                     return True
                 fresh = self._returns[number].fresh
                 if fresh:
@@ -197,6 +194,7 @@ class Search(Generic[State, Effect]):
             state = after
             number += 1
             if number == end:
+                self.deepest = Branch(number, placed, used, state, link, tried=True)
                 return True
             placed = absorbed(self._returns[number].readers, placed, state)
 

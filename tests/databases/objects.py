@@ -42,6 +42,7 @@ class Recipe:
         values: how many different values are written.
         registers: of a multi-register.
         info, fail: shares of the operations that end so.
+        impatience: how often a client gives up before its operation has happened.
         defect: what is broken.
         errs: how often that shows.
     """
@@ -54,6 +55,7 @@ class Recipe:
     registers: int = 3
     info: float = 0.1
     fail: float = 0.1
+    impatience: float = 0.1
     defect: Defect | None = None
     errs: float = 0.4
 
@@ -174,7 +176,7 @@ def record(recipe: Recipe, rng: random.Random) -> Sequence[Event]:
                 clients[process] = _begin(recorder, process)
         elif not pending.begun:
             _invoke(recorder, process, pending)
-        elif not pending.happened and rng.random() < 0.9:
+        elif not pending.happened and rng.random() >= recipe.impatience:
             _proceed(recorder, pending)
         else:
             clients[process] = None
@@ -223,6 +225,8 @@ def _request(recorder: _Recorder, key: Json) -> Asked:
                 return f, None
             return f, f"{chr(97 + value())}{next(recorder.elements) % 10}"
         case "multi-register":
+            if rng.random() < 0.3:
+                return "txn", [["read", number, None] for number in range(recipe.registers)]
             micros: list[Json] = []
             for number in rng.sample(range(recipe.registers), rng.randint(1, recipe.registers)):
                 write = rng.random() < 0.5

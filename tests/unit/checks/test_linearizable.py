@@ -255,10 +255,10 @@ def test_out_of_time_is_unknown():
     """What was not decided in time is named."""
     check = Linearizable(model="register", time_limit=0)
     history = Bare()
-    for value in range(1500):
+    for value in range(300):
         # Only an order that nobody would try first explains the last read.
-        history.op("write", value, at=(value, 10_000 + value))
-    answer = history.op("read", value=700, at=(20_000, 20_001)).judged(check)
+        history.op("write", value, at=(value, 1000 + value))
+    answer = history.op("read", value=70, at=(2000, 2001)).judged(check)
     assert answer.valid == "unknown"
     assert answer.detail == {"undecided": [None]}
     assert "not decided within the time limit" in answer.reason
