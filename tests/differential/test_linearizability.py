@@ -16,6 +16,7 @@ from harness import operations
 from harness.answer import UNKNOWN, Valid
 from harness.checks.linearizable import Linearizable
 from harness.engines import porcupine
+from harness.history import Json
 from harness.linearizability.models import ModelName
 from harness.operations import Operation
 from tests.databases.objects import DEFECTS, Recipe, is_linearizable, record, save
@@ -61,8 +62,9 @@ def tiny(model: ModelName, rng: random.Random) -> Recipe:
         operations=9 if is_map else rng.randint(5, 7),
         values=3 if is_map else 2,
         registers=rng.randint(1, 2),
-        info=rng.choice([0.0, 0.3]),
+        info=rng.choice([0.0, 0.2]),
         fail=rng.choice([0.0, 0.2]),
+        impatience=0.05,
         defect="nowhere" if is_map and rng.random() < 0.5 else rng.choice(DEFECTS[model]),
         errs=0.5 if is_map else 0.9,
     )
@@ -101,6 +103,34 @@ def until(lines: int, history: Sequence[Operation]) -> Sequence[Operation]:
     ]
 
 
+def one_object(history: Sequence[Operation], line: int) -> Sequence[Operation]:
+    """Return what of a map is connected with the operation that returns on a line.
+
+    Registers that nothing connects are objects of their own, and another may have broken earlier.
+    A read of null constrains nothing, so it connects nothing.
+    """
+    said = {
+        op.invoked: [m for m in micros(op) if m[0] == "write" or m[2] is not None] for op in history
+    }
+    tied = {m[1] for op in history if op.completed == line - 1 for m in said[op.invoked]}
+    while True:
+        more = {m[1] for ms in said.values() if tied & {m[1] for m in ms} for m in ms} - tied
+        if not more:
+            break
+        tied |= more
+    ours = {at: [m for m in ms if m[1] in tied] for at, ms in said.items()}
+    return [
+        op._replace(argument=ours[op.invoked], value=ours[op.invoked])
+        for op in history
+        if ours[op.invoked]
+    ]
+
+
+def micros(op: Operation) -> list[list[Json]]:
+    assert isinstance(op.value, list)
+    return op.value
+
+
 @pytest.mark.parametrize("model", DEFECTS)
 def test_agrees_with_all_orders(model: ModelName, tmp_path: Path):
     """On a few operations the search says what trying every order says, and where it breaks."""
@@ -117,6 +147,8 @@ def test_agrees_with_all_orders(model: ModelName, tmp_path: Path):
         if answer.valid is False:
             line = answer.detail["line"]
             assert isinstance(line, int)
+            if model == "multi-register":
+                history = [*one_object(history, line)]
             assert is_linearizable(model, until(line - 1, history)), f"tiny/{model}/{number}"
             assert not is_linearizable(model, until(line, history)), f"tiny/{model}/{number}"
     assert said[False] >= INVALID * EACH, said
