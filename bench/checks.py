@@ -76,7 +76,11 @@ def _spread(costs: Sequence[Cost]) -> str:
 
 
 def _cost(one: Question, path: Path, engine: str) -> Cost:
-    """Run one check as a process of its own, the largest of its children counted for memory."""
+    """Run one check as a process of its own.
+
+    The memory is its own at most, not its children's; it is never told less than what this process
+    had when it made the child.
+    """
     words = [sys.executable, "-m", "harness", "check", str(path), *one.words, "--engine", engine]
     begun = CLOCK.now_ns()
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
@@ -134,7 +138,7 @@ def _one_register(defect: objects.Defect | None = None) -> Iterable[Event]:
         info=0.05,
         impatience=0,
         defect=defect,
-        errs=0.01,
+        errs=0.1,
     )
     return objects.record(recipe, Random(1))
 

@@ -22,7 +22,6 @@ from itertools import islice, pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
 
 from harness.isolation.graph import (
     Edges,
@@ -422,6 +421,8 @@ class _Part:
         real = np.tile(self.tangle.real, space // size)
         weight = (real[edges.source] + real[edges.target].astype(np.float64)) / 2
         matrix = matrix_of(space, edges, np.maximum(weight, _NOTHING))
+        from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped] # as in graph
+
         far, before = dijkstra(matrix, indices=starts, return_predecessors=True)
         row = np.full(space, -1)
         row[starts] = np.arange(len(starts))

@@ -12,14 +12,15 @@ Components of a Directed Graph, 2005), which scipy has.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from harness.isolation.inference import NEVER, Inference, Int8s, Int32s, Int64s, Kind
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
 Flags: TypeAlias = NDArray[np.bool_]
 Positions: TypeAlias = NDArray[np.intp]
@@ -133,6 +134,9 @@ def knots(size: int, real: Flags, edges: Edges) -> Int32s:
             hubs and moments alone have none and no transaction depends on itself.
         edges: on them.
     """
+    # Imported when it is used: a third of a second that nobody who only reads help should wait.
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
     matrix = matrix_of(size, edges, np.ones(len(edges), np.int8))
     count, label = connected_components(matrix, directed=True, connection="strong")
     trivial = np.bincount(label[real], minlength=count) < 2
@@ -140,8 +144,10 @@ def knots(size: int, real: Flags, edges: Edges) -> Int32s:
     return found
 
 
-def matrix_of(size: int, edges: Edges, weight: Weights) -> csr_matrix:
+def matrix_of(size: int, edges: Edges, weight: Weights) -> "csr_matrix":
     """Return the edges as scipy wants a graph; shape (size, size)."""
+    from scipy.sparse import csr_matrix
+
     begin = np.zeros(size + 1, np.int32)
     np.cumsum(np.bincount(edges.source, minlength=size), out=begin[1:])
     order = np.argsort(edges.source, kind="stable")

@@ -26,8 +26,6 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from harness.history import Json
 from harness.isolation.inference import EXAMPLES, Inference, Int8s, Int32s, Kind, undecided
@@ -370,6 +368,9 @@ def _cycles(pairs: Pairs, size: int) -> Sequence[Sequence[int]]:
     """Return the versions that come before each other, by groups."""
     if not len(pairs[0]):
         return ()
+    from scipy.sparse import coo_array  # type: ignore[import-untyped] # as in graph
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
     ones = np.ones(len(pairs[0]), np.int8)
     graph = coo_array((ones, (pairs[0], pairs[1])), shape=(size, size)).tocsr()
     groups, group = connected_components(graph, directed=True, connection="strong")
