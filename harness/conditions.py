@@ -153,6 +153,8 @@ def _not_streaming(
         return f"{node} does not answer"
     if body.get("replication_state") != "streaming":
         return f"{node} is {body.get('role')}, {body.get('replication_state') or body.get('state')}"
+    if body.get("state") not in ("running", "streaming"):
+        return f"{node} streams, but its state is {body.get('state')}: no load balancer takes it"
     if body.get("timeline") != first.get("timeline"):
         return f"{node} is on timeline {body.get('timeline')}, not {first.get('timeline')}"
     written, received = _position(first, "location"), _position(body, "received_location")

@@ -57,6 +57,10 @@ def _starting(world: MemoryWorld) -> None:
     world.inside("pg-3").pids = {"patroni": 1}
 
 
+def _streaming_early(world: MemoryWorld) -> None:
+    del world.inside("pg-3").pids["postgres"]
+
+
 def _other_timeline(world: MemoryWorld) -> None:
     world.inside("pg-3").timeline = 7
 
@@ -76,6 +80,7 @@ def _behind(world: MemoryWorld) -> None:
         (_silent, "pg-3 does not answer"),
         (_not_streaming, "pg-3 is replica, running"),
         (_starting, "pg-3 is replica, starting"),
+        (_streaming_early, "pg-3 streams, but its state is starting: no load balancer takes it"),
         (_other_timeline, "pg-3 is on timeline 7, not 1"),
         (_behind, "pg-3 is 1048577 bytes behind"),
     ],

@@ -254,7 +254,8 @@ class PlainDriver:
         }
         if machine.in_recovery:
             body["xlog"] = {"received_location": machine.received}
-            if machine.runs("walreceiver") and machine.runs("postgres"):
+            # As Patroni: it may say so while it still takes PostgreSQL for starting.
+            if machine.runs("walreceiver"):
                 body["replication_state"] = "streaming"
             return body
         named = conditions.sync_standbys(self.keys)
