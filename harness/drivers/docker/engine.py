@@ -153,9 +153,21 @@ def _remove(engine: docker.DockerClient, thing: Thing) -> None:
     if thing.kind == "container":
         engine.api.remove_container(thing.id, force=True, v=True)
     elif thing.kind == "network":
+        _let_go(engine, thing.id)
         engine.api.remove_network(thing.id)
     else:
         engine.api.remove_volume(thing.id)
+
+
+def _let_go(engine: docker.DockerClient, network: str) -> None:
+    """Drop the ends of containers that are no more.
+
+    The engine keeps one when a container is removed while it is being started, and then refuses to
+    remove the network; it lists it by the end's name, `ep-...`, instead of a container's.
+    """
+    for name, end in (engine.api.inspect_network(network).get("Containers") or {}).items():
+        if name.startswith("ep-"):
+            engine.api.disconnect_container_from_network(end["Name"], network, force=True)
 
 
 def _lower_shield(engine: docker.DockerClient) -> None:
