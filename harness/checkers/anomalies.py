@@ -117,15 +117,13 @@ def _measured(parts: Sequence[tuple[Consistency, str, Ruling]]) -> Measurement:
     evidence: list[Json] = []
     for model, where, ruling in parts:
         if ruling.models[model] is False:
-            found += [f"{name} {where}" for name in _breaking(model, ruling)]
-            evidence += ruling.shown(_breaking(model, ruling))[:_EVIDENCE]
+            breaking = [name for name in ruling.anomalies if model in ruled_out([name])]
+            assert breaking, f"{model} is broken, and nothing says by what"  # 0 would be a pass
+            found += [f"{name} {where}" for name in breaking]
+            evidence += ruling.shown(breaking)[:_EVIDENCE]
     doubts = [f"{where}: {r.unsure}" for model, where, r in parts if r.models[model] == "unknown"]
     if doubts and not found:
         raise UndecidedError("; ".join(doubts))
     told = [f"{model} {where}, {ruling.size} transactions" for model, where, ruling in parts]
     note = "; ".join([*(f"found {one}" for one in found), *told, *doubts])
     return Measurement(len(found), note, evidence=evidence, at_least=bool(doubts))
-
-
-def _breaking(model: Consistency, ruling: Ruling) -> Sequence[str]:
-    return [name for name in ruling.anomalies if model in ruled_out([name])]

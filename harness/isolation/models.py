@@ -106,8 +106,9 @@ def included(model: Consistency) -> frozenset[Consistency]:
 
 
 def ruled_out(anomalies: Iterable[str]) -> frozenset[Consistency]:
-    """Return the models that cannot hold where these anomalies were found."""
-    broken = {model for name in anomalies for model in _BREAKS[name]}
+    """Return the models that cannot hold where these anomalies, or proofs of some, were found."""
+    proven = {name: (model,) for model, name in _PROOF.items()}
+    broken = {model for name in anomalies for model in (_BREAKS.get(name) or proven[name])}
     return frozenset(model for model in MODELS if broken & included(model))
 
 

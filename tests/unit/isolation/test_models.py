@@ -70,6 +70,13 @@ def test_a_proof_is_named_only_where_no_example_breaks_as_much() -> None:
     assert proofs(ruled_out(["G1c"]), ["G2-item"]) == {"PL-2-cycle-exists"}
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_proof_rules_out_its_model(model: Consistency) -> None:
+    """Whoever counts what breaks a model counts what is proven without an example, too."""
+    (proof,) = proofs([model], [])
+    assert ruled_out([proof]) == {one for one in MODELS if model in included(one)}
+
+
 def test_every_family_has_a_name_in_the_table() -> None:
     """With every order."""
     for family in Family:
