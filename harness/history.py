@@ -157,13 +157,13 @@ class History:
         Raises:
             ScenarioError: naming `file:line` of the first malformed line.
         """
-        with _no_garbage():
+        with no_garbage():
             return cls(tuple(read_events(path)))
 
     @cached_property
     def ops(self) -> tuple[Op, ...]:
         """Return the operations in the order of their invocations; bare `info` events are none."""
-        with _no_garbage():
+        with no_garbage():
             return tuple(_pair(self.events))
 
     @cached_property
@@ -277,7 +277,7 @@ class History:
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
+def no_garbage() -> Iterator[None]:
     """Keep the cycle collector from running: events form no cycles, and there are many of them.
 
     Measured: it visits what was loaded so far again and again, half of the time of a load.

@@ -1,9 +1,7 @@
 """`drill check`: bare histories, one or a file full of cases, judged by us or by somebody else."""
 
-import gc
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
@@ -15,7 +13,7 @@ from harness.answer import UNKNOWN, Answer
 from harness.check import Check
 from harness.clock import NS, WallClock
 from harness.errors import Mistake, ScenarioError
-from harness.history import Json
+from harness.history import Json, no_garbage
 from harness.operations import Operation, read
 from harness.places import show, show_path
 from harness.validation import check as validate
@@ -84,7 +82,7 @@ def judge(case: Case, clock: WallClock) -> Judgement:
     begun = clock.now_ns()
     answer, failed = Answer(UNKNOWN, "the history cannot be read"), None
     try:
-        with _no_garbage():
+        with no_garbage():
             answer = _answer(case, operations)
             operations.finish()
     except ScenarioError as error:
@@ -119,18 +117,6 @@ class _Counted:
         """Read what the check left: a line that is broken there is broken, too."""
         for _ in self:
             pass
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Keep the cycle collector from running: it visits a million operations again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 # --- what is asked -----------------------------------------------------------------------------

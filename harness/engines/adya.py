@@ -8,13 +8,13 @@ is asked twice, as it looks either at the order of sessions or at that of real t
 Source: crates.io/crates/adya, version 0.1.0.
 """
 
-import fcntl
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,6 +23,7 @@ import orjson
 
 from harness import operations
 from harness.answer import UNKNOWN, Answer, Valid
+from harness.cache import cache_folder, made_once
 from harness.checks.elle import Elle
 from harness.errors import HarnessError
 from harness.history import Json
@@ -215,22 +216,8 @@ def program() -> Path:
     Raises:
         HarnessError: there is no cargo, or it cannot compile it.
     """
-    place = _cache() / f"{VERSION}-{platform.machine()}" / "bin" / "adya"
-    if place.is_file():
-        return place
-    folder = place.parent.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    # Whoever comes second waits and then finds it.
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.is_file():
-            _compile(folder)
-    return place
-
-
-def _cache() -> Path:
-    parent = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(parent) / "drill" / "adya"
+    folder = cache_folder() / "adya" / f"{VERSION}-{platform.machine()}"
+    return made_once(folder / "bin" / "adya", folder / "lock", partial(_compile, folder))
 
 
 def _compile(folder: Path) -> None:

@@ -7,13 +7,13 @@ doubts a verdict need not doubt how the file was read, and nothing of what our s
 Source: github.com/anishathalye/porcupine, in the version that porcupine_helper/go.mod pins.
 """
 
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ import orjson
 
 from harness import operations
 from harness.answer import UNKNOWN, Answer, Valid
+from harness.cache import cache_folder, made_once
 from harness.clock import NS
 from harness.errors import HarnessError
 from harness.history import Json
@@ -128,21 +129,9 @@ def program() -> Path:
     Raises:
         HarnessError: there is no Go, or it cannot compile it.
     """
-    place = _cache() / f"{_digest()}-{platform.machine()}" / "porcupine"
-    if place.is_file():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever comes second waits and then finds it.
-    with (place.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.is_file():
-            _compile(place)
-    return place
-
-
-def _cache() -> Path:
-    parent = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(parent) / "drill" / "porcupine"
+    folder = cache_folder() / "porcupine" / f"{_digest()}-{platform.machine()}"
+    place = folder / "porcupine"
+    return made_once(place, folder / "lock", partial(_compile, place))
 
 
 def _digest() -> str:

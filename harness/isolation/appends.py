@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
+from harness.evidence import wrong
 from harness.history import Json
 from harness.isolation.inference import EXAMPLES, NEVER
 from harness.isolation.transactions import (
@@ -23,7 +24,6 @@ from harness.isolation.transactions import (
     Transactions,
     is_transaction,
     malformed,
-    mistake,
     token,
 )
 from harness.operations import Operation
@@ -297,7 +297,7 @@ class Reading:
 
     def _no_list(self, operation: Operation, argument: Json) -> None:
         if isinstance(argument, dict):
-            raise mistake(operation, f"read of {argument!r}; expected a list or null")
+            raise wrong(operation, f"read of {argument!r}; expected a list or null")
         self.undecidable = self.undecidable or (
             f"line {(operation.completed or 0) + 1}: a read of {argument!r}, which is no list: "
             "this is no list-append history"

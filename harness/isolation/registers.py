@@ -6,6 +6,7 @@ What is inferred from that: `harness.isolation.rw_register`.
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.evidence import wrong
 from harness.history import Json
 from harness.isolation.inference import EXAMPLES
 from harness.isolation.transactions import (
@@ -14,7 +15,6 @@ from harness.isolation.transactions import (
     Transactions,
     is_transaction,
     malformed,
-    mistake,
     token,
 )
 from harness.operations import Operation
@@ -220,7 +220,7 @@ class Reading:
     def _written(self, key: int, value: Json, number: int, operation: Operation) -> int:
         """Return the version that a write made, after recording whose it is."""
         if value is None or isinstance(value, list):
-            raise mistake(operation, f"write of {value!r}; expected a number or a text")
+            raise wrong(operation, f"write of {value!r}; expected a number or a text")
         version = self._version(key, value, operation)
         if number < 0:
             self.failed_writer.setdefault(version, number)

@@ -38,7 +38,7 @@ def token(value: Json, operation: Operation) -> Token:
         return value
     if value is None or isinstance(value, bool | float):
         return type(value).__name__, repr(value), None
-    raise mistake(operation, f"{value!r}; expected a number or a text")
+    raise wrong(operation, f"{value!r}; expected a number or a text")
 
 
 def is_transaction(operation: Operation) -> bool:
@@ -62,14 +62,9 @@ def malformed(operation: Operation) -> ScenarioError:
     """Return the error that says what is wrong with the value of a transaction."""
     done = operation.value
     if not isinstance(done, list):
-        return mistake(operation, f"value {done!r}; {_EXPECTED}")
-    wrong = next((micro for micro in done if not _is_micro(micro)), done)
-    return mistake(operation, f"micro-operation {wrong!r}; {_EXPECTED}")
-
-
-def mistake(operation: Operation, text: str) -> ScenarioError:
-    """Return the error for an operation that is not what its workload records."""
-    return wrong(operation, text)
+        return wrong(operation, f"value {done!r}; {_EXPECTED}")
+    odd = next((micro for micro in done if not _is_micro(micro)), done)
+    return wrong(operation, f"micro-operation {odd!r}; {_EXPECTED}")
 
 
 class Transactions:

@@ -12,21 +12,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from harness.history import Json
+from harness.isolation.models import MODELS
 from tests.databases.stores import LOSING, STORES, Session, State, Store
 
 Event = dict[str, Json]
-
-MODELS = (
-    "read-uncommitted",
-    "read-committed",
-    "repeatable-read",
-    "snapshot-isolation",
-    "serializable",
-    "strong-session-snapshot-isolation",
-    "strong-session-serializable",
-    "strong-snapshot-isolation",
-    "strict-serializable",
-)
 
 _COMMITTED = frozenset(MODELS[:2])
 _SERIALIZABLE = frozenset(MODELS[:5])

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import docker
 import docker.errors
 
+from harness.cache import cache_folder
 from harness.drivers.docker import debian, minio, published
 from harness.drivers.docker.commands import Progress, run, tail
 from harness.drivers.docker.debian import NEWEST, PGVERSION, Suite
@@ -242,7 +243,7 @@ def _minio(
     client: docker.DockerClient, wanted: Mapping[str, str], progress: Progress
 ) -> minio.Search:
     version = _recipe(MINIO, "", wanted).build_args[MINIO_VERSION]
-    return minio.Search(client, version, MINIO_VERSION in wanted, _cache_dir(), progress)
+    return minio.Search(client, version, MINIO_VERSION in wanted, cache_folder(), progress)
 
 
 def _recipe(name: str, base: str, wanted: Mapping[str, str]) -> Recipe:
@@ -264,17 +265,10 @@ def _mode(path: Path) -> int:
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
 
 
-def _cache_dir() -> Path:
-    parent = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(parent) / "drill"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @contextmanager
 def _building_alone(progress: Progress) -> Iterator[None]:
     """Hold the lock on building; the kernel drops it when the process ends, however it ends."""
-    with (_cache_dir() / "images.lock").open("w") as lock:
+    with (cache_folder() / "images.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -327,7 +321,7 @@ def _debootstrap(client: docker.DockerClient, suite: Suite, progress: Progress) 
     reference, mirror = _own_base(suite), debian_mirror(_apt_sources())
     progress(f"image base: debootstrap of {suite.name} (about half a minute)")
     # Not below /tmp, which may be mounted `nodev`: debootstrap makes device files.
-    root = _cache_dir() / "debootstrap.unfinished"
+    root = cache_folder() / "debootstrap.unfinished"
     _remove_tree(root)  # of a run that was killed; the lock keeps it from being another's
     try:
         run(
@@ -423,7 +417,7 @@ def _build(
 def _wheels(recipe: Recipe, pins: File, progress: Progress) -> list[File]:
     """Return the wheels that `pins` names, downloaded once into the cache."""
     target = {**recipe.build_args, "machine": platform.machine(), "python": recipe.suite.python}
-    folder = _cache_dir() / "wheels" / content_hash([pins], target)
+    folder = cache_folder() / "wheels" / content_hash([pins], target)
     if not folder.is_dir():
         progress(f"image {recipe.name}: downloading its Python wheels")
         unfinished = folder.with_suffix(".unfinished")

@@ -1,6 +1,6 @@
 """Tests for harness.isolation.rw_register."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 from harness.answer import UNKNOWN, Answer
 from harness.checks.elle import Elle
 from harness.errors import ScenarioError
-from harness.history import Json, Outcome
+from harness.history import Json
 from harness.isolation import rw_register, version_order
 from harness.isolation.inference import NEVER, Inference, Kind
 from harness.isolation.rw_register import Option
-from harness.operations import Operation
-
-Step = tuple[str, str, Outcome, Sequence[Json]]
-Script = Sequence[Step]
+from tests.unit.isolation.tape import Script, Step, tape
 
 ALL: Sequence[Option] = ("wfr-keys?", "sequential-keys?", "linearizable-keys?")
 
@@ -28,17 +25,6 @@ def w(key: Json, value: Json) -> Json:
 
 def r(key: Json, value: Json) -> Json:
     return ["r", key, value]
-
-
-def tape(script: Script, key: Json = None) -> Iterator[Operation]:
-    """Yield transactions from (process, "start end", outcome, micro-operations)."""
-    for process, span, outcome, micros in script:
-        start, end = (int(moment) for moment in span.split())
-        completed = None if outcome == "info" else end
-        yield Operation(
-            process, "txn", outcome, key, None, list(micros), start, completed,
-            start, completed, None, None, None, None, None,
-        )  # fmt: skip
 
 
 def infer(script: Script, *options: Option) -> Inference:
