@@ -34,6 +34,9 @@ class Node:
     address: str
 
 
+Drop: TypeAlias = Literal["blackhole", "reject"]
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """Packets from one machine to another, and whether their loss is felt.
@@ -47,7 +50,7 @@ class Link:
     source: str
     destination: str
     port: int | None = None
-    drop: Literal["blackhole", "reject"] = "blackhole"
+    drop: Drop = "blackhole"
 
 
 S3State: TypeAlias = Literal["well", "outage", "deny", "slow"]
@@ -222,10 +225,13 @@ class Driver(Protocol):
     def kill(self, node: str, process: Process, signal: Signal) -> None: ...
     def freeze(self, node: str, process: Process) -> None: ...
     def thaw(self, node: str, process: Process) -> None: ...
-    def cut(self, link: Link) -> None: ...
-    def mend(self, link: Link) -> None: ...
-    def is_cut(self, link: Link) -> bool:
-        """Try the link from its source and say whether a new connection fails."""
+    def cut(self, links: Sequence[Link]) -> None:
+        """Lose the packets of all these links at once; of a machine that is down from its start."""
+        ...
+
+    def mend(self, links: Sequence[Link]) -> None: ...
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
+        """Try each link from its source, all at once; return those where no connection opens."""
         ...
 
     def is_silent(self, node: str) -> AbstractContextManager["Silence"]:

@@ -276,10 +276,10 @@ def test_what_no_step_undid_is_undone_before_the_end_is_judged(bench: Bench) -> 
     cell = bench.cell(steps)
     assert cell.verdict is Verdict.PASS, cell
     undone = [verb for verb, _ in bench.driver.seen if verb in ("mend", "thaw")]
-    assert undone == ["mend"] * 6 + ["thaw"]
+    assert undone == ["mend", "thaw"]
     heals = [op.value for op in bench.history().deeds if op.f == "heal"]
     assert heals[-1] == {"nodes": ["pg-2"]}
-    assert len(heals) == 7
+    assert len(heals) == 2
     settled = bench.history().phase("settled")
     assert settled is not None
     assert all(op.start < settled for op in bench.history().deeds)

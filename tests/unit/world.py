@@ -335,19 +335,20 @@ class PlainDriver:
         if self._act("thaw", (node, process)):
             self.inside[node].frozen.discard(process)
 
-    def cut(self, link: Link) -> None:
-        if self._act("cut", link):
-            self.cuts.append(link)
+    def cut(self, links: Sequence[Link]) -> None:
+        if self._act("cut", tuple(links)):
+            self.cuts += links
 
-    def mend(self, link: Link) -> None:
-        if self._act("mend", link) and link in self.cuts:
-            self.cuts.remove(link)
+    def mend(self, links: Sequence[Link]) -> None:
+        if self._act("mend", tuple(links)):
+            self.cuts = [cut for cut in self.cuts if cut not in links]
 
-    def is_cut(self, link: Link) -> bool:
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
         """A connection needs both ways: the answers of a cut peer are lost too."""
-        self._obey("is_cut")
-        ends = {(link.source, link.destination), (link.destination, link.source)}
-        return any((cut.source, cut.destination) in ends for cut in self.cuts)
+        self._obey("dead")
+        cut = {(one.source, one.destination) for one in self.cuts}
+        cut |= {(there, here) for here, there in cut}
+        return [link for link in links if (link.source, link.destination) in cut]
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator["MemorySilence"]:

@@ -3,7 +3,7 @@
 import ipaddress
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
@@ -388,39 +388,52 @@ class DockerDriver:
         # A process may end by itself between the look and the signal.
         self._containers.nemesis(f"kill -{signal} {pids} 2>/dev/null || true")
 
-    def cut(self, link: Link) -> None:
+    def cut(self, links: Sequence[Link]) -> None:
         with self._filtering:
-            self._cuts.setdefault(link.source, []).append(link)
-            self._filter(link.source)
+            for link in links:
+                self._cuts.setdefault(link.source, []).append(link)
+            self._filter_all(link.source for link in links)
 
-    def mend(self, link: Link) -> None:
+    def mend(self, links: Sequence[Link]) -> None:
         with self._filtering:
-            wanted = self._cuts.get(link.source, [])
-            self._cuts[link.source] = [one for one in wanted if one != link]
-            if self._first_pid(link.source) is not None:
-                self._filter(link.source)
+            for link in links:
+                wanted = self._cuts.get(link.source, [])
+                self._cuts[link.source] = [one for one in wanted if one != link]
+            self._filter_all(link.source for link in links)
 
-    def is_cut(self, link: Link) -> bool:
-        pid = self._first_pid(link.source)
-        if pid is None:
-            raise DriverError(f"{link.source} is down; nothing can be tried from it")
-        where = self._machines[link.destination]
-        port = link.port or where.port
-        attempt = f"timeout 1.5 bash -c '</dev/tcp/{where.address}/{port}'"
-        answer = self._containers.nemesis(
-            f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut"
-        )
-        return answer.strip() == "cut"
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
+        pids = {name: self._first_pid(name) for name in {link.source for link in links}}
+        if down := [name for name, pid in pids.items() if pid is None]:
+            raise DriverError(f"{', '.join(sorted(down))} is down; nothing can be tried from it")
+        tries = []
+        for number, link in enumerate(links):
+            where = self._machines[link.destination]
+            attempt = f"</dev/tcp/{where.address}/{link.port or where.port}"
+            inside = f"nsenter -t {pids[link.source]} -n timeout 1.5 bash -c '{attempt}'"
+            # The pipe orders nothing, but a line this short reaches it whole.
+            tries.append(f"({inside} 2>/dev/null || echo {number}) &")
+        found = self._containers.nemesis("\n".join([*tries, "wait"])).split()
+        return [links[number] for number in sorted(map(int, found))]
+
+    def _filter_all(self, names: Iterable[str]) -> None:
+        """Filter every machine of these that runs; the rest is filtered when it starts."""
+        running = [name for name in dict.fromkeys(names) if self._first_pid(name) is not None]
+        if running:  # at once, so that no partition comes about link by link
+            self._containers.nemesis("\n".join(["set -e", *map(self._filtering_of, running)]))
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
         """Put the wanted packet rules of one machine in place, all at once."""
+        self._containers.nemesis(self._filtering_of(name, dark=dark))
+
+    def _filtering_of(self, name: str, *, dark: bool = False) -> str:
+        """Return the script that puts the wanted packet rules of one machine in place."""
         pid = self._first_pid(name)
         if pid is None:
             raise DriverError(f"{name} is down; its packets cannot be filtered")
         addresses = {machine.name: machine.address for machine in self._machines.values()}
         script = packets.rules(self._cuts.get(name, []), addresses, dark=dark)
         inside = f"{packets.RESTORE} <<'RULES'\n{script}RULES\n{packets.HOOK}"
-        self._containers.nemesis(f"nsenter -t {pid} -n bash -ec {_quoted(inside)}")
+        return f"nsenter -t {pid} -n bash -ec {_quoted(inside)}"
 
     # --- S3, and what is made from it: `protocols.Keeps` --------------------------------------
 
@@ -436,13 +449,10 @@ class DockerDriver:
     def s3(self, state: S3State) -> None:
         links = [Link(node.name, S3, S3_PORT) for node in self.nodes]
         if state == "outage":
+            self.cut(links)
             running = [link for link in links if self._first_pid(link.source) is not None]
-            for link in links:
-                if link in running:
-                    self.cut(link)
-                else:  # holds from its next start
-                    self._cuts.setdefault(link.source, []).append(link)
-            if open_still := [link.source for link in running if not self.is_cut(link)]:
+            dead = self.dead(running)
+            if open_still := [link.source for link in running if link not in dead]:
                 raise DriverError(f"s3 outage: {', '.join(open_still)} still reaches S3")
         elif state == "deny":
             if self._is_refused():
@@ -455,8 +465,7 @@ class DockerDriver:
             if (took_s := self._upload_s()) < _SLOW_S:
                 raise DriverError(f"s3 slow: an upload took {took_s:.1f} s; expected {_SLOW_S} s")
         else:
-            for link in links:
-                self.mend(link)
+            self.mend(links)
             self._inside(S3, "iptables -w -F INPUT")
             self._console(REGION).call("s3_allow")
 
