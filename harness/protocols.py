@@ -211,8 +211,15 @@ class Driver(Protocol):
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
     ) -> Reply: ...
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
-        """Return the keys below the cluster's prefix, `leader`, `sync`, ..., with a quorum read."""
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
+        """Return the keys below the cluster's prefix, `leader`, `sync`, ..., with a quorum read.
+
+        From whichever member answers first, or from this one alone.
+        """
+        ...
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        """Return the member that leads the DCS itself."""
         ...
 
     def pids(self, node: str, process: Process) -> Sequence[int]:
@@ -273,7 +280,10 @@ class Keeps(Protocol):
         ...
 
     def renew(self, machine: str) -> None:
-        """Make a machine that may be gone anew: its disk empty, its configuration unchanged."""
+        """Make a machine that may be gone anew: its disk empty, its configuration unchanged.
+
+        The other DCS members take one of theirs in anew; where there is none, it founds the DCS.
+        """
         ...
 
     def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> "Driver":

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from harness import conditions
 from harness.clock import NS
 from harness.errors import DriverError
 from harness.history import Json
@@ -15,7 +16,9 @@ from harness.scenario import Duration, Target
 
 @register
 class Freeze(Target):
-    """Freeze a program (SIGSTOP) or, without `process`, the whole node.
+    """Freeze a program (SIGSTOP) or, without `process`, the whole machine.
+
+    Of a machine that is no node only the whole can be frozen. Each is shown to be silent.
 
     A frozen Patroni cannot renew the leader key, so a replica may be promoted once the key's
     TTL runs out, while the old primary, still running, has not been told to demote.
@@ -34,6 +37,10 @@ class Freeze(Target):
 
     def perform(self, world: World) -> Mapping[str, Json]:
         nodes = world.resolve(self)
+        strange = set(nodes) - {one.name for one in world.driver.nodes}
+        if strange and self.process != "all":
+            found = f"freeze: {', '.join(sorted(strange))} is no node and runs no {self.process}"
+            raise DriverError(f"{found}; expected nodes, or no process")
         undos = [Undo("thaw", {"node": node, "process": self.process}) for node in nodes]
         at = world.clock.now_ns()
         for node, undo in zip(nodes, undos, strict=True):
@@ -48,6 +55,11 @@ class Freeze(Target):
 
     def _show(self, world: World, node: str) -> None:
         """Raise unless what was frozen is silent."""
+        if node not in (one.name for one in world.driver.nodes):
+            # The kernel of an ELB accepts connections all the same; there is no more to see of it.
+            if node in world.driver.machines("dcs") and conditions.answers(world.driver, node):
+                raise DriverError(f"freeze: {node} still answers")
+            return
         if self.process in ("patroni", "all"):
             reply = world.driver.patroni(node, "/liveness", deadline_s=1.5)
             if reply.status:

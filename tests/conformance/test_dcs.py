@@ -95,9 +95,9 @@ def off(stand: Stand, *members: str) -> Iterator[None]:
         stand.wait(lambda: answers(stand), "a quorum")
 
 
-def answers(stand: Stand) -> bool:
+def answers(stand: Stand, member: str | None = None) -> bool:
     try:
-        stand.driver.dcs(deadline_s=2)
+        stand.driver.dcs(deadline_s=2, member=member)
     except DriverError:
         return False
     return True
@@ -118,6 +118,28 @@ def test_keys_have_the_same_names(stand: Stand) -> None:
     others = {"status", "history", "failover", "sync", "failsafe"}
     assert needed <= set(keys) <= needed | others
     assert keys["leader"] in nodes
+
+
+def test_each_member_reads_and_one_of_them_leads(stand: Stand) -> None:
+    """Asked alone, each tells the same keys; one that is frozen tells none, and leads no more."""
+    led = stand.driver.dcs_leader(deadline_s=5)
+    told = [stand.driver.dcs(deadline_s=5, member=member) for member in stand.members]
+    assert led in stand.members
+    assert all(keys["leader"] == told[0]["leader"] for keys in told)
+    stand.driver.freeze(led, "all")
+    try:
+        assert not answers(stand, led)
+
+        def another_leads() -> bool:
+            try:
+                return stand.driver.dcs_leader(deadline_s=2) != led
+            except DriverError:
+                return False
+
+        stand.wait(another_leads, "another leader of the DCS")
+    finally:
+        stand.driver.thaw(led, "all")
+    stand.wait(lambda: answers(stand, led), "an answer of the one that was frozen")
 
 
 def test_members_tell_a_change_alike(watched: Stand) -> None:
@@ -177,14 +199,12 @@ def test_a_member_that_lost_its_disk_is_replaced(stand: Stand) -> None:
     """It gets the keys from the others: with it, a quorum of two is one."""
     if not isinstance(stand.driver, Keeps):
         pytest.skip(f"{stand.driver.name} makes no machine anew")
-    if stand.cluster.dcs == "etcd":
-        # It ends with "member ... has already been bootstrapped".
-        pytest.skip("etcd has a member that lost its disk removed and added anew by an operator")
     replaced, other, _ = stand.members
     stand.driver.destroy(replaced)
     assert answers(stand)
     stand.driver.renew(replaced)
     assert stand.driver.pids(replaced, "all")
+    stand.wait(lambda: answers(stand, replaced), "an answer of the new one itself")
     keys = stand.driver.dcs(deadline_s=5)
     with off(stand, other):
         stand.wait(lambda: answers(stand), "a quorum with the new one")

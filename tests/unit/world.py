@@ -63,6 +63,7 @@ class PlainDriver:
         busy: how often somebody commits before each query, unless held.
         held: nobody does.
         gone: machines that were destroyed.
+        members: the DCS members from the inside; of them only the power and the frost count.
         seen: each acting verb in the order of arrival, `("cut", Link(...))`, also of idle ones.
         idle: acting verbs that return with nothing done.
         refusing: methods that raise DriverError with this text.
@@ -103,6 +104,7 @@ class PlainDriver:
         self.before_act: Callable[[str, object], None] = lambda _verb, _what: None
         self.clients: dict[str, MemoryClient] = {}
         self._cluster = Cluster()
+        self.members: dict[str, Machine] = {}
         self._lost_at: int | None = None
         self._pid = 100
         self._lock = threading.RLock()
@@ -117,6 +119,7 @@ class PlainDriver:
 
     def _boot_all(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self.members = {member.name: Machine() for member in self.dcs_members}
         for number in range(cluster.nodes):
             self.inside[f"{self.scope or 'pg'}-{number + 1}"] = machine = Machine()
             self._boot(machine)
@@ -266,12 +269,30 @@ class PlainDriver:
         ]
         return body
 
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
         self._obey("dcs")
-        if not self.quorum:
+        if not self.quorum or 2 * len(self._serving) <= len(self.members):
             raise DriverError(f"no quorum within {deadline_s:g} s")
+        if member is not None and member not in self._serving:
+            raise DriverError(f"{member}: silence for {deadline_s:g} s")
         self._elect()
         return dict(self.keys)
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        self._obey("dcs_leader")
+        if 2 * len(self._serving) <= len(self.members):
+            raise DriverError(f"no leader within {deadline_s:g} s")
+        return min(self._serving)
+
+    @property
+    def _serving(self) -> set[str]:
+        """The DCS members that are there, have power and are not frozen."""
+        up = {name for name, member in self.members.items() if member.powered}
+        return {name for name in up - self.gone if not self.members[name].frozen}
+
+    def _machine(self, name: str) -> Machine:
+        """Return a node or a DCS member; ELBs live for ever."""
+        return self.inside.get(name) or self.members.get(name) or Machine()
 
     def _elect(self) -> None:
         """Move the leader key as time demands: lost at once, won after `failover_s`."""
@@ -288,7 +309,7 @@ class PlainDriver:
     def pids(self, node: str, process: Process) -> Sequence[int]:
         self._obey("pids")
         if node not in self.inside:
-            return [] if node in self.gone else [1]
+            return [] if node in self.gone or not self._machine(node).powered else [1]
         machine = self.inside[node]
         if not machine.powered:
             return []
@@ -305,11 +326,15 @@ class PlainDriver:
 
     def power_off(self, node: str) -> None:
         if self._act("power_off", node):
-            self.inside[node].powered = False
-            self.inside[node].frozen.clear()
+            self._machine(node).powered = False
+            self._machine(node).frozen.clear()
 
     def start(self, node: str) -> None:
-        if self._act("start", node) and not self.inside[node].powered:
+        if not self._act("start", node):
+            return
+        if node not in self.inside:
+            self._machine(node).powered = True
+        elif not self.inside[node].powered:
             machine = self.inside[node]
             machine.powered = True
             leader = self.keys.get("leader")
@@ -329,11 +354,11 @@ class PlainDriver:
 
     def freeze(self, node: str, process: Process) -> None:
         if self._act("freeze", (node, process)):
-            self.inside[node].frozen.add(process)
+            self._machine(node).frozen.add(process)
 
     def thaw(self, node: str, process: Process) -> None:
         if self._act("thaw", (node, process)):
-            self.inside[node].frozen.discard(process)
+            self._machine(node).frozen.discard(process)
 
     def cut(self, links: Sequence[Link]) -> None:
         if self._act("cut", tuple(links)):
@@ -352,7 +377,7 @@ class PlainDriver:
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator["MemorySilence"]:
-        if not self.inside[node].powered:
+        if not self._machine(node).powered or node in self.gone:
             raise DriverError(f"{node}: refused")
         yield MemorySilence(self)
 
@@ -422,9 +447,10 @@ class MemoryDriver(PlainDriver):
         self.gone.add(machine)
         if machine in self.inside:
             self.inside[machine] = Machine(powered=False)
-        elif self.gone >= {member.name for member in self.dcs_members}:
-            self.quorum = False
-            self.keys.clear()
+        elif machine in self.members:
+            self.members[machine] = Machine()
+            if self.gone >= self.members.keys():
+                self.keys.clear()
 
     def renew(self, machine: str) -> None:
         if not self._act("renew", machine):
@@ -438,8 +464,8 @@ class MemoryDriver(PlainDriver):
                 del self.keys["leader"]  # who finds its disk empty lets go of it
             leader = self.keys.get("leader", "")
             self.sent[leader] = self.sent.get(leader, 0) + self.copied
-        elif not self.gone & {member.name for member in self.dcs_members}:
-            self.quorum = True
+        elif machine in self.members:
+            self.members[machine] = Machine()
 
     def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> Driver:
         self._act("clone", (name, target))

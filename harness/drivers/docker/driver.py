@@ -39,6 +39,7 @@ from harness.drivers.docker.machines import (
     Site,
     client,
     machines,
+    rejoining,
 )
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.vault import NODES, UIDS, Share, server_files, shares
@@ -58,6 +59,9 @@ from harness.protocols import (
 from harness.scenario import Cluster
 
 _PATRONI_PORT = 8008
+# Until etcd's members take in one anew that is gone: they must have missed it for 5 s, and have
+# seen one another for as long.
+_READMIT_S = 30.0
 # /sys is the mount namespace's; /proc/net follows the network's.
 _TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
 # S3 at its worst that still answers. A qdisc shapes what a machine sends; what S3 receives is lost
@@ -110,6 +114,8 @@ class DockerDriver:
         self._authority = Authority()
         self._site = OWN
         self._beside: list[DockerDriver] = []
+        # DCS members that are to be made when there is none: they found the DCS anew.
+        self._founders: set[str] = set()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -287,10 +293,13 @@ class DockerDriver:
         assert isinstance(reply, dict)
         return Reply(int(str(reply["status"])), reply["body"])
 
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
-        keys = self._console(REGION).call("dcs", deadline_s=deadline_s)
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
+        keys = self._console(REGION).call("dcs", node=member or "", deadline_s=deadline_s)
         assert isinstance(keys, dict)
         return {name: str(value) for name, value in keys.items()}
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        return str(self._console(REGION).call("dcs_leader", deadline_s=deadline_s))
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator[Silence]:
@@ -503,6 +512,9 @@ class DockerDriver:
         if self._containers.pid(machine) is not None:
             self._filter(machine, dark=True)
         self._containers.destroy(self._machines[machine])
+        members = {member.name for member in self.dcs_members}
+        if machine in members and not any(member in self._containers for member in members):
+            self._founders = members
 
     def renew(self, machine: str) -> None:
         spec = self._machines[machine]
@@ -511,6 +523,11 @@ class DockerDriver:
             self._return_from_s3(nodes)
             spec = self._machines[machine]
         self.destroy(machine)
+        if machine in self._founders:
+            self._founders.discard(machine)
+        elif spec.kind == "dcs":
+            self._console(REGION).call("dcs_readmit", node=machine, deadline_s=_READMIT_S)
+            spec = rejoining(spec)
         self._make(spec)
         self._let_begin(machine)
 
@@ -538,7 +555,7 @@ class DockerDriver:
         if made_of != (self._cluster.postgres, self._cluster.dcs):
             self._images = self._images_of(cluster)
         self._site, self._cluster = site, cluster
-        self._consoles, self._cuts, self._beside = {}, {}, []
+        self._consoles, self._cuts, self._beside, self._founders = {}, {}, [], set()
         self._machines = {machine.name: machine for machine in (*shared, *planned)}
         # All nodes of a run read the same volume; what they show has a folder for each cluster.
         files = server_files(self._authority, planned).items()

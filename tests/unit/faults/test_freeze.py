@@ -66,3 +66,29 @@ def test_without_for_nothing_heals_by_itself() -> None:
     world = MemoryWorld()
     freeze().perform(world)
     assert world.tasks == []
+
+
+def test_dcs_members_are_frozen_whole() -> None:
+    """The one that is left has no quorum, and answers nobody."""
+    world = MemoryWorld()
+    frozen = Freeze.model_validate({"service": "dcs", "pick": 2}).perform(world)["nodes"]
+    assert isinstance(frozen, list)
+    assert [name for name, one in world.driver.members.items() if one.frozen] == frozen
+    with pytest.raises(DriverError, match="no quorum"):
+        world.driver.dcs(deadline_s=1)
+
+
+def test_a_dcs_member_that_answers_is_not_frozen() -> None:
+    """By a read of its own."""
+    world = MemoryWorld()
+    world.driver.idle = {"freeze"}
+    with pytest.raises(DriverError, match=r"etcd-\d still answers"):
+        Freeze.model_validate({"service": "dcs", "pick": "one"}).perform(world)
+
+
+def test_a_dcs_member_runs_no_patroni() -> None:
+    """Nothing is frozen, and nothing journalled."""
+    world = MemoryWorld()
+    with pytest.raises(DriverError, match="is no node and runs no patroni; expected nodes"):
+        Freeze.model_validate({"service": "dcs", "process": "patroni"}).perform(world)
+    assert world.seen == []
