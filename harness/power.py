@@ -6,7 +6,7 @@ from functools import partial
 
 from harness import conditions
 from harness.errors import DriverError
-from harness.protocols import Undo, World
+from harness.protocols import Silence, Undo, World
 from harness.together import together
 
 # A closed socket reaches its peer within a round trip; five seconds leave no doubt (issue 3).
@@ -42,8 +42,15 @@ def take(world: World, verb: str, machines: Sequence[str]) -> int:
         left = conditions.running(driver, world.clock, machines)
         if left:
             raise DriverError(f"{verb}: {', '.join(left)} still runs; expected no process")
-        for name, silence in silences.items():
-            seen = silence.broken_within(_SILENCE_S)
-            if seen:
-                raise DriverError(f"{verb}: a peer of {name} saw {seen}; expected silence")
+        together(
+            world.clock,
+            [partial(_expect_silence, verb, name, silences[name]) for name in machines],
+            verb,
+        )
     return at
+
+
+def _expect_silence(verb: str, machine: str, silence: Silence) -> None:
+    seen = silence.broken_within(_SILENCE_S)
+    if seen:
+        raise DriverError(f"{verb}: a peer of {machine} saw {seen}; expected silence")

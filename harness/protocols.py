@@ -199,7 +199,10 @@ class Driver(Protocol):
         ...
 
     def machines(self, service: str) -> Sequence[str]:
-        """Return the names of the machines that serve `dcs`, `elb`, `patroni` or `postgres`."""
+        """Return the names of the machines that serve `dcs`, `elb`, `s3`, `patroni`, `postgres`.
+
+        None, where nothing serves it.
+        """
         ...
 
     def client(self, vantage: str) -> Client:

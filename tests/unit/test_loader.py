@@ -535,7 +535,7 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
             "- start: {ref: crash}",
             "- partition: {from: [{role: leader}, {node: pg-9}], to: {service: dcs}}",
         ),
-        "14:48",
+        "14:47",
         "steps[2].partition.from[1].node: unknown node 'pg-9'; expected one of",
     ),
     "a group of nobody": (

@@ -185,6 +185,8 @@ class PlainDriver:
     def machines(self, service: str) -> Sequence[str]:
         if service in ("patroni", "postgres"):
             return [node.name for node in self.nodes]
+        if service == "s3":
+            return ["s3"]
         elbs = [self._prefixed("primary-elb"), self._prefixed("replica-elb")]
         return elbs if service == "elb" else [member.name for member in self.dcs_members]
 
@@ -373,7 +375,11 @@ class PlainDriver:
         self._obey("dead")
         cut = {(one.source, one.destination) for one in self.cuts}
         cut |= {(there, here) for here, there in cut}
-        return [link for link in links if (link.source, link.destination) in cut]
+        return [
+            link
+            for link in links
+            if (link.source, link.destination) in cut or not self.pids(link.destination, "all")
+        ]
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator["MemorySilence"]:
@@ -677,7 +683,7 @@ class MemoryWorld:
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         def heal() -> None:
             self.clock.sleep(seconds)
-            for one in undos:
+            for one in reversed(undos):
                 journal.undo(self.driver, one)
 
         self.tasks.append(self.clock.spawn(heal, "heal"))
