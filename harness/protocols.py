@@ -113,6 +113,10 @@ class Reply:
     body: Json
 
 
+# Where a job is sent that ignores routing: clients of each node, straight to its address.
+EVERY_NODE = "every-node"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work for a client: a workload or a probe, with the YAML's parameters.
@@ -120,6 +124,8 @@ class Job:
     Attributes:
         name: unique in the run; a workload's processes carry it.
         through: `primary-elb`, `replica-elb`, `every-node`, or the name of a node or DCS member.
+        beside: of `every-node`: the nodes in the AZ of the client that is told of the job, which
+            leaves the others to the clients beside them; empty where one client does all of it.
     """
 
     name: str
@@ -128,6 +134,7 @@ class Job:
     parameters: Mapping[str, Json]
     through: str
     seed: int
+    beside: Sequence[str] = ()
 
     @property
     def first_number(self) -> int:

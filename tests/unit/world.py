@@ -594,11 +594,14 @@ class MemoryClient:
                 self._driver.wal.commit("drill.probe", str(number))
             self._op(f"{job.name}/held.0", "write", "ok" if ok else "fail", number, "probe", node)
         elif "workload" not in self._driver.idle:
-            node = writers[0] if writers else None
+            near = [node for node in writers if not job.beside or node in job.beside]
+            node = near[0] if near else None
+            index = [*inside].index(job.beside[0]) if job.beside else 0
+            number += index * 1_000_000  # the clients in other AZs have numbers of their own
             if node:
                 self._driver.wal.commit("drill.append", str(number))
             ops: Json = [["append", 1, number]]
-            self._op(f"{job.name}/0.0", "txn", "ok" if node else "fail", ops, "append", node)
+            self._op(f"{job.name}/{index}.0", "txn", "ok" if node else "fail", ops, "append", node)
 
     def _op(
         self,
