@@ -83,16 +83,16 @@ def running(driver: Driver, clock: Clock, machines: Iterable[str]) -> Sequence[s
     return [name for name in names if name in found]
 
 
-def answers(driver: Driver, machine: str) -> bool:
+def answers(driver: Driver, machine: str, *, deadline_s: float = 1.0) -> bool:
     """Return whether what a machine serves is served.
 
     Patroni answers on a node, whatever it says; a DCS member reads with a quorum; any other
     machine accepts a connection.
     """
     if not _is_member(driver, machine):
-        return accepts(driver, machine)
+        return accepts(driver, machine, deadline_s=deadline_s)
     try:
-        driver.dcs(deadline_s=1, member=machine)
+        driver.dcs(deadline_s=deadline_s, member=machine)
     except AbortedError:
         raise
     except DriverError:
@@ -100,10 +100,10 @@ def answers(driver: Driver, machine: str) -> bool:
     return True
 
 
-def accepts(driver: Driver, machine: str) -> bool:
+def accepts(driver: Driver, machine: str, *, deadline_s: float = 1.0) -> bool:
     """Return whether Patroni answers on a node, or any other machine accepts a connection."""
     if machine in (node.name for node in driver.nodes):
-        return bool(driver.patroni(machine, "/liveness", deadline_s=1).status)
+        return bool(driver.patroni(machine, "/liveness", deadline_s=deadline_s).status)
     try:
         with driver.is_silent(machine):
             return True

@@ -120,6 +120,8 @@ def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
         storage.keeper(driver, "heal").s3(**entry.arguments)  # type: ignore[arg-type]
     elif entry.method == "mend":
         driver.mend(_links(entry))
+    elif entry.method == "quicken":
+        driver.quicken(str(entry.arguments["node"]))
     elif entry.method == "thaw":
         driver.thaw(**entry.arguments)  # type: ignore[arg-type]
     else:
@@ -146,6 +148,7 @@ def _links(entry: Undo) -> Sequence[Link]:
 def moot(machine: str) -> Iterator[Undo]:
     """Yield what need not be undone on a machine that was destroyed, or made anew since."""
     yield Undo("start", {"node": machine})
+    yield Undo("quicken", {"node": machine})
     for process in get_args(Process):
         yield Undo("thaw", {"node": machine, "process": process})
 

@@ -247,6 +247,11 @@ class Driver(Protocol):
         ...
 
     def mend(self, links: Sequence[Link]) -> None: ...
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        """Let at most `rate` bytes a second leave a machine, and lose this share of its packets."""
+        ...
+
+    def quicken(self, machine: str) -> None: ...
     def dead(self, links: Sequence[Link]) -> Sequence[Link]:
         """Try each link from its source, all at once; return those where no connection opens."""
         ...
@@ -460,7 +465,7 @@ class Probe(Protocol):
 class Undo:
     """How to undo a fault: one of the driver's methods, and its arguments as JSON."""
 
-    method: Literal["start", "thaw", "mend", "s3"]
+    method: Literal["start", "thaw", "mend", "quicken", "s3"]
     arguments: Mapping[str, Json] = field(default_factory=dict)
 
 

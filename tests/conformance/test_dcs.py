@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.clock import WallClock
+from harness.clock import NS, WallClock
 from harness.errors import DriverError
 from harness.history import Json, read_events
 from harness.protocols import Driver, Job, Keeps
@@ -192,6 +192,28 @@ def test_without_a_quorum_nothing_is_read(stand: Stand) -> None:
         pytest.raises(DriverError, match="no answer from a quorum"),
     ):
         stand.driver.dcs(deadline_s=2)
+    wait_steady(stand.driver, stand.cluster)
+
+
+@pytest.mark.parametrize(("rate", "loss"), [(4096, 0.0), (None, 0.3)], ids=["rate", "loss"])
+def test_a_member_is_slow_and_fast_again(stand: Stand, rate: int | None, loss: float) -> None:
+    """By what it sends in a second, or by what is lost; the others serve as before."""
+    member, *others = stand.members
+
+    def read_s(of: str) -> float:
+        begun = CLOCK.now_ns()
+        answers(stand, of)
+        return (CLOCK.now_ns() - begun) / NS
+
+    usual_s = max(read_s(member) for _ in range(3))
+    stand.driver.slow(member, rate=rate, loss=loss)
+    try:
+        stand.wait(lambda: read_s(member) > usual_s + 0.2, "a slow answer")
+        stand.wait(lambda: answers(stand, others[0]), "an answer of another")
+    finally:
+        stand.driver.quicken(member)
+    stand.driver.quicken(member)
+    stand.wait(lambda: read_s(member) < usual_s + 0.1, "an answer as fast as before")
     wait_steady(stand.driver, stand.cluster)
 
 

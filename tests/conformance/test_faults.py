@@ -7,12 +7,14 @@ from random import Random
 
 import pytest
 
-from harness import cuts
+from harness import conditions, cuts
 from harness.clock import NS, WallClock
 from harness.errors import DriverError
 from harness.faults.blackout import Blackout
 from harness.faults.flap import Flap
+from harness.faults.freeze import Freeze
 from harness.faults.partition import Partition
+from harness.faults.slow import Slow
 from harness.faults.switchover import Switchover
 from harness.history import Json, read_events
 from harness.journal import Journal
@@ -165,4 +167,33 @@ def test_a_minority_is_cut_off(worlds: Worlds, world: ClusterWorld, drop: str) -
     done: Mapping[str, Json] = partition.perform(world)
     assert done["links"] == 6
     assert (CLOCK.now_ns() - begun) / NS < 10
+    heal(worlds)
+
+
+def test_a_node_is_slow_and_fast_again(worlds: Worlds, world: ClusterWorld) -> None:
+    """Shown by a request that takes longer; afterwards it takes as long as before."""
+    what = {"role": "replica", "rate": "4KiB", "loss": "10%"}
+    done = Slow.model_validate(what).perform(world)
+    assert isinstance(done["nodes"], list)
+    heal(worlds)
+    assert quickest_s(world.driver, str(done["nodes"][0])) < 0.2
+
+
+def quickest_s(driver: Driver, machine: str) -> float:
+    """Return how long the quickest of a few requests takes."""
+    took: list[float] = []
+    for _ in range(5):
+        begun = CLOCK.now_ns()
+        conditions.answers(driver, machine, deadline_s=5)
+        took.append((CLOCK.now_ns() - begun) / NS)
+    return min(took)
+
+
+@pytest.mark.parametrize("process", ["walreceiver", "postgres", "patroni", "all"])
+def test_a_program_that_is_frozen_is_silent(
+    worlds: Worlds, world: ClusterWorld, process: str
+) -> None:
+    """Each is shown by what it does no more, and goes on afterwards."""
+    done = Freeze.model_validate({"role": "replica", "process": process}).perform(world)
+    assert done["process"] == process
     heal(worlds)

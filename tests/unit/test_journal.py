@@ -275,10 +275,11 @@ def test_a_machine_that_nobody_has_is_the_own_drivers() -> None:
 
 
 def test_a_machine_that_is_gone_has_nothing_to_be_undone() -> None:
-    """Neither its start nor any thaw; a cut of its peers is not its own."""
+    """Neither its start, nor its pace, nor any thaw; a cut of its peers is not its own."""
     moot = list(journal.moot("pg-1"))
     assert Undo("start", {"node": "pg-1"}) in moot
-    assert [undo.arguments["process"] for undo in moot[1:]] == [
+    assert Undo("quicken", {"node": "pg-1"}) in moot
+    assert [undo.arguments["process"] for undo in moot if undo.method == "thaw"] == [
         "patroni",
         "postgres",
         "walreceiver",
@@ -291,3 +292,11 @@ def clone_of(driver: MemoryDriver) -> MemoryDriver:
     driver.seen.clear()
     (clone,) = driver.clones
     return clone
+
+
+def test_what_was_slow_is_quickened(path: Path, driver: MemoryDriver) -> None:
+    """By its own driver."""
+    book = Journal(path)
+    book.intend(Undo("quicken", {"node": "etcd-1"}))
+    assert heal(book, driver) == ([], ["undone: quicken etcd-1"])
+    assert driver.seen == [("quicken", "etcd-1")]

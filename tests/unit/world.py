@@ -63,6 +63,7 @@ class PlainDriver:
         busy: how often somebody commits before each query, unless held.
         held: nobody does.
         gone: machines that were destroyed.
+        slowed: machines whose every answer takes a second longer.
         members: the DCS members from the inside; of them only the power and the frost count.
         seen: each acting verb in the order of arrival, `("cut", Link(...))`, also of idle ones.
         idle: acting verbs that return with nothing done.
@@ -105,6 +106,7 @@ class PlainDriver:
         self.clients: dict[str, MemoryClient] = {}
         self._cluster = Cluster()
         self.members: dict[str, Machine] = {}
+        self.slowed: dict[str, tuple[int | None, float]] = {}
         self._lost_at: int | None = None
         self._pid = 100
         self._lock = threading.RLock()
@@ -218,6 +220,8 @@ class PlainDriver:
             return [[f"{machine.timeline:08X}.history", text]] if parents else []
         if sql == "SELECT pg_is_in_recovery()":
             return [[machine.in_recovery]]
+        if "pg_last_wal_receive_lsn()" in sql:
+            return [[not machine.runs("walreceiver")]]
         for _ in range(0 if self.held else self.busy):
             self.wal.commit("drill.append", "busy")
         told = self.wal.answer(sql, machine.timeline)
@@ -233,6 +237,8 @@ class PlainDriver:
         if not machine.runs("patroni"):
             self.clock.sleep(deadline_s * self.pace)
             return Reply(0, "timed out")
+        if node in self.slowed:
+            self.clock.sleep(self.pace)
         self._elect()
         if method == "POST" and path == "/switchover":
             return self._switch_over(body)
@@ -277,6 +283,8 @@ class PlainDriver:
             raise DriverError(f"no quorum within {deadline_s:g} s")
         if member is not None and member not in self._serving:
             raise DriverError(f"{member}: silence for {deadline_s:g} s")
+        if member in self.slowed:
+            self.clock.sleep(self.pace)
         self._elect()
         return dict(self.keys)
 
@@ -369,6 +377,14 @@ class PlainDriver:
     def mend(self, links: Sequence[Link]) -> None:
         if self._act("mend", tuple(links)):
             self.cuts = [cut for cut in self.cuts if cut not in links]
+
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        if self._act("slow", (machine, rate, loss)):
+            self.slowed[machine] = rate, loss
+
+    def quicken(self, machine: str) -> None:
+        if self._act("quicken", machine):
+            self.slowed.pop(machine, None)
 
     def dead(self, links: Sequence[Link]) -> Sequence[Link]:
         """A connection needs both ways: the answers of a cut peer are lost too."""

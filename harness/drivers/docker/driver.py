@@ -106,6 +106,7 @@ class DockerDriver:
         self._containers = Containers(self._docker, run, labels, folder)
         self._consoles: dict[str, Console] = {}
         self._cuts: dict[str, list[Link]] = {}
+        self._slowed: dict[str, tuple[int | None, float]] = {}  # bytes a second, share lost
         # A `for:` that ends in the background may meet the cut of a step.
         self._filtering = threading.Lock()
         self._images: Mapping[str, str] = {}
@@ -354,7 +355,7 @@ class DockerDriver:
     def _let_begin(self, machine: str) -> None:
         """Let a machine that was just started go on, with the cuts that are to hold."""
         # Rules die with the machine (traps 4); it waits at its gate until they are back.
-        if self._cuts.get(machine):
+        if self._cuts.get(machine) or machine in self._slowed:
             self._filter(machine)
         if self._machines[machine].kind == "node":
             self._open_gate(machine)
@@ -410,6 +411,18 @@ class DockerDriver:
                 self._cuts[link.source] = [one for one in wanted if one != link]
             self._filter_all(link.source for link in links)
 
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        with self._filtering:
+            self._slowed[machine] = rate, loss
+            self._filter(machine)
+
+    def quicken(self, machine: str) -> None:
+        with self._filtering:
+            self._slowed.pop(machine, None)
+            if self._first_pid(machine) is not None:
+                self._filter(machine)
+                self._inside(machine, packets.UNSHAPED)
+
     def dead(self, links: Sequence[Link]) -> Sequence[Link]:
         pids = {name: self._first_pid(name) for name in {link.source for link in links}}
         if down := [name for name, pid in pids.items() if pid is None]:
@@ -440,8 +453,11 @@ class DockerDriver:
         if pid is None:
             raise DriverError(f"{name} is down; its packets cannot be filtered")
         addresses = {machine.name: machine.address for machine in self._machines.values()}
-        script = packets.rules(self._cuts.get(name, []), addresses, dark=dark)
+        rate, loss = self._slowed.get(name, (None, 0.0))
+        script = packets.rules(self._cuts.get(name, []), addresses, dark=dark, loss=loss)
         inside = f"{packets.RESTORE} <<'RULES'\n{script}RULES\n{packets.HOOK}"
+        if rate is not None:
+            inside += f"\n{packets.shaping(rate)}"
         return f"nsenter -t {pid} -n bash -ec {_quoted(inside)}"
 
     # --- S3, and what is made from it: `protocols.Keeps` --------------------------------------
@@ -512,6 +528,7 @@ class DockerDriver:
         if self._containers.pid(machine) is not None:
             self._filter(machine, dark=True)
         self._containers.destroy(self._machines[machine])
+        self._slowed.pop(machine, None)
         members = {member.name for member in self.dcs_members}
         if machine in members and not any(member in self._containers for member in members):
             self._founders = members
@@ -555,7 +572,8 @@ class DockerDriver:
         if made_of != (self._cluster.postgres, self._cluster.dcs):
             self._images = self._images_of(cluster)
         self._site, self._cluster = site, cluster
-        self._consoles, self._cuts, self._beside, self._founders = {}, {}, [], set()
+        self._consoles, self._cuts, self._slowed = {}, {}, {}
+        self._beside, self._founders = [], set()
         self._machines = {machine.name: machine for machine in (*shared, *planned)}
         # All nodes of a run read the same volume; what they show has a folder for each cluster.
         files = server_files(self._authority, planned).items()
