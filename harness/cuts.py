@@ -32,9 +32,9 @@ def between(
     return [*out, *back] if both else out
 
 
-def undo_of(links: Sequence[Link]) -> Undo:
-    """Return what mends them all at once."""
-    return Undo("mend", {"links": [asdict(link) for link in links]})
+def undo_of(links: Sequence[Link], hit: Sequence[str]) -> Undo:
+    """Return what mends them all at once; it is recorded as the end of what these machines met."""
+    return Undo("mend", {"nodes": list(hit), "links": [asdict(link) for link in links]})
 
 
 def expect_open(world: World, verb: str, links: Sequence[Link]) -> None:

@@ -134,10 +134,10 @@ def _who_has(entry: Undo, driver: Driver, clones: Sequence[Driver]) -> Driver:
 
 
 def machines_of(entry: Undo) -> Sequence[str]:
-    """Return the machines that an undo is about, each once; of links those that send."""
-    name = entry.arguments.get("node")
-    found = [] if name is None else [str(name)]
-    return [*dict.fromkeys([*found, *(link.source for link in _links(entry))])]
+    """Return the machines that an undo is about: those that the fault hit."""
+    nodes = entry.arguments.get("nodes")
+    found = nodes if isinstance(nodes, list) else [entry.arguments.get("node")]
+    return [str(name) for name in found if name is not None]
 
 
 def _links(entry: Undo) -> Sequence[Link]:
@@ -156,7 +156,7 @@ def moot(machine: str) -> Iterator[Undo]:
 def words(entry: Undo) -> str:
     """Return an undo for people: `mend pg-1 to etcd-1, pg-1 to etcd-2`."""
     links = ", ".join(f"{link.source} to {link.destination}" for link in _links(entry))
-    facts = (str(v) for k, v in entry.arguments.items() if v and k != "links")
+    facts = (str(v) for k, v in entry.arguments.items() if v and k not in ("nodes", "links"))
     return " ".join([entry.method, *facts, *([links] if links else [])])
 
 

@@ -64,7 +64,7 @@ class Blackout(Target):
             at = power.take(world, self.name, scene.alive)
             undos += map(power.undo_of, scene.alive)
         if "network" in self.kinds:
-            undo = cuts.undo_of(scene.every_link)
+            undo = cuts.undo_of(scene.every_link, scene.inside)
             world.undo_later(undo)
             undos.append(undo)
             at = world.clock.now_ns() if at is None else at

@@ -67,7 +67,7 @@ class Flap(Model):
             raise DriverError(f"flap: {', '.join(ours)} on both sides; nothing to cut")
         links = cuts.between(ours, theirs, self.port, self.drop, both=self.direction == "both")
         cuts.expect_open(world, self.name, links)
-        undo = cuts.undo_of(links)
+        undo = cuts.undo_of(links, ours)
         world.undo_later(undo)
         begun = world.clock.now_ns()
         flaps = 0

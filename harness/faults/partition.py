@@ -49,7 +49,7 @@ class Partition(Model):
             raise DriverError(f"partition: {', '.join(ours)} on both sides; nothing to cut")
         links = cuts.between(ours, theirs, self.port, self.drop, both=self.direction == "both")
         cuts.expect_open(world, self.name, links)
-        undo = cuts.undo_of(links)
+        undo = cuts.undo_of(links, ours)
         world.undo_later(undo)
         at = world.clock.now_ns()
         world.driver.cut(links)

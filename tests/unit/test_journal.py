@@ -17,7 +17,7 @@ from tests.unit.world import MemoryDriver, PlainDriver
 START = Undo("start", {"node": "pg-1"})
 THAW = Undo("thaw", {"node": "pg-2", "process": "patroni"})
 LINK = Link("pg-1", "etcd-1", 2379, "reject")
-MEND = cuts.undo_of([LINK])
+MEND = cuts.undo_of([LINK], ["pg-1"])
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_each_machine_is_healed_by_the_driver_that_has_it(path: Path, driver: Me
     """Names are unique over all clusters of a run."""
     clone = clone_of(driver)
     book = Journal(path)
-    mend = cuts.undo_of([Link("copy-etcd-1", "copy-1")])
+    mend = cuts.undo_of([Link("copy-etcd-1", "copy-1")], ["copy-etcd-1"])
     for undo in (START, Undo("start", {"node": "copy-1"}), mend):
         book.intend(undo)
     assert journal.heal(book, driver, lambda _: None, clones=[clone]) == []

@@ -45,7 +45,7 @@ def test_network_cuts_the_az_off_everything_else() -> None:
     """Both ways, at once; inside it all goes on."""
     world = MemoryWorld()
     done = blackout("network").perform(world)
-    assert world.seen == [("undo later", cuts.undo_of(LINKS)), ("cut", tuple(LINKS))]
+    assert world.seen == [("undo later", cuts.undo_of(LINKS, INSIDE)), ("cut", tuple(LINKS))]
     assert world.driver.dead([Link("pg-1", "etcd-1")]) == []
     assert world.inside("pg-1").powered
     assert (done["nodes"], done["how"]) == (INSIDE, "network")

@@ -22,7 +22,7 @@ def test_it_flaps_for_its_time_and_ends_open() -> None:
     """The way back is journalled before the first cut, and struck after the last mend."""
     world = MemoryWorld()
     done = flap().perform(world)
-    undo = cuts.undo_of(LINKS)
+    undo = cuts.undo_of(LINKS, ["pg-1"])
     pair = [("cut", tuple(LINKS)), ("mend", tuple(LINKS))]
     assert world.seen == [("undo later", undo), *pair * 3, ("undone", undo)]
     assert world.driver.cuts == []
