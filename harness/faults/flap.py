@@ -1,6 +1,6 @@
 """`flap`: a network that fails and returns, again and again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -70,15 +70,17 @@ class Flap(Model):
         undo = cuts.undo_of(links, ours)
         world.undo_later(undo)
         begun = world.clock.now_ns()
-        flaps = 0
+        dead: list[Json] = []  # each cut from and to (ns)
         while (world.clock.now_ns() - begun) / NS + self.cut <= self.for_:
-            self._flap(world, links)
-            flaps += 1
+            dead.append([*self._flap(world, links)])
         world.undone(undo)
-        return {"nodes": list(ours), "to": theirs, "at": begun, "flaps": flaps}
+        return {"nodes": list(ours), "to": theirs, "at": begun, "cuts": dead}
 
-    def _flap(self, world: World, links: list[Link]) -> None:
-        """Cut the links for their time, then let them be open for theirs."""
+    def _flap(self, world: World, links: Sequence[Link]) -> tuple[int, int]:
+        """Cut the links for their time, then let them be open for theirs; return from when to when.
+
+        They are dead in between.
+        """
         cut_at = world.clock.now_ns()
         world.driver.cut(links)
         cuts.expect_dead(world, self.name, links)
@@ -87,6 +89,7 @@ class Flap(Model):
         world.driver.mend(links)
         cuts.expect_mended(world, self.name, links)
         _rest(world, self.open, open_at)
+        return cut_at, open_at
 
 
 def _rest(world: World, seconds: float, since_ns: int) -> None:

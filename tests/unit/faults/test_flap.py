@@ -26,7 +26,8 @@ def test_it_flaps_for_its_time_and_ends_open() -> None:
     pair = [("cut", tuple(LINKS)), ("mend", tuple(LINKS))]
     assert world.seen == [("undo later", undo), *pair * 3, ("undone", undo)]
     assert world.driver.cuts == []
-    assert (done["nodes"], done["flaps"], world.clock.now_ns()) == (["pg-1"], 3, 45 * NS)
+    spans = [[at * NS, (at + 5) * NS] for at in (0, 15, 30)]
+    assert (done["nodes"], done["cuts"], world.clock.now_ns()) == (["pg-1"], spans, 45 * NS)
 
 
 def test_each_cut_lasts_as_long_as_it_says() -> None:
