@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from harness.errors import DriverError
+from harness.faults.destroy import Destroy
 from harness.history import Json
 from harness.protocols import Undo
 from harness.steps.replace import Replace
@@ -158,3 +159,16 @@ def test_a_dcs_member_that_never_serves_was_not_replaced() -> None:
     world.driver.gone = {"etcd-1", "etcd-2", "etcd-3"}
     with pytest.raises(DriverError, match=r"an answer of etcd-\d did not happen within 9 s"):
         replace(world, service="dcs", pick="one", timeout="9s")
+
+
+def test_a_dcs_member_that_was_destroyed_is_replaced() -> None:
+    """By the name of the step that did it; the others had a quorum all the time."""
+    world = MemoryWorld()
+    lost = Destroy.model_validate({"service": "dcs", "pick": "one"}).perform(world)["nodes"]
+    assert isinstance(lost, list)
+    world.named = {"lost": [str(name) for name in lost]}
+    assert world.driver.dcs(deadline_s=1)
+    with pytest.raises(DriverError, match="silence"):
+        world.driver.dcs(deadline_s=1, member=str(lost[0]))
+    replace(world, ref="lost")
+    assert world.driver.dcs(deadline_s=1, member=str(lost[0]))
