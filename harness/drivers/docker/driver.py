@@ -440,8 +440,11 @@ class DockerDriver:
     def _filter_all(self, names: Iterable[str]) -> None:
         """Filter every machine of these that runs; the rest is filtered when it starts."""
         running = [name for name in dict.fromkeys(names) if self._first_pid(name) is not None]
-        if running:  # at once, so that no partition comes about link by link
-            self._containers.nemesis("\n".join(["set -e", *map(self._filtering_of, running)]))
+        # Side by side, so that no partition comes about machine by machine.
+        begun = [f"{self._filtering_of(name)} & all+=($!)" for name in running]
+        ended = 'for one in "${all[@]}"; do wait "$one"; done'
+        if running:
+            self._containers.nemesis("\n".join(["set -e; all=()", *begun, ended]))
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
         """Put the wanted packet rules of one machine in place, all at once."""
