@@ -70,10 +70,9 @@ class Flap(Model):
         undo = cuts.undo_of(links, ours)
         world.undo_later(undo)
         begun = world.clock.now_ns()
-        dead: list[Json] = []  # each cut from and to (ns)
         # As many as fit; counted, for the showing of each may cost some milliseconds more.
-        for _ in range(1 + int((self.for_ - self.cut) // (self.cut + self.open))):
-            dead.append([*self._flap(world, links)])
+        flaps = 1 + int((self.for_ - self.cut) // (self.cut + self.open))
+        dead: list[Json] = [[*self._flap(world, links)] for _ in range(flaps)]
         world.undone(undo)
         return {"nodes": list(ours), "to": theirs, "at": begun, "cuts": dead}
 
