@@ -59,8 +59,8 @@ from harness.protocols import (
 from harness.scenario import Cluster
 
 _PATRONI_PORT = 8008
-# Until etcd's members take in one anew that is gone: they must have missed it for 5 s, and have
-# seen one another for as long.
+# Until etcd's members take in one anew that is gone: they may refuse until they have missed it, or
+# have seen one another for 5 s.
 _READMIT_S = 30.0
 # /sys is the mount namespace's; /proc/net follows the network's.
 _TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
