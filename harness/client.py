@@ -38,6 +38,7 @@ from harness.wire.tcp import HeldConnection, reach
 T = TypeVar("T")
 FINAL_READ_S = 30.0
 NAP_S = 0.05
+READMIT_TRY_S = 2.0
 DELAY_WORTH_TELLING_S = 0.02
 
 
@@ -243,7 +244,9 @@ class Vantage:
             "final_read": self._final_read,
             "sql": self._sql,
             "patroni": self._patroni,
-            "dcs": lambda asked: self._cluster.dcs.read(deadline_s=asked.deadline_s),
+            "dcs": self._dcs,
+            "dcs_leader": lambda asked: self._cluster.dcs.leader(deadline_s=asked.deadline_s),
+            "dcs_readmit": self._dcs_readmit,
             "dcs_version": lambda asked: self._cluster.dcs.version(deadline_s=asked.deadline_s),
             "hold": self._hold,
             "held": lambda asked: self._held[asked.handle].broken_within(asked.seconds),
@@ -359,6 +362,28 @@ class Vantage:
             body=request.body,
         )
         return {"status": reply.status, "body": reply.body}
+
+    def _dcs(self, request: Request) -> Json:
+        # Without a member, whichever answers first.
+        dcs, member = self._cluster.dcs, request.node or None
+        if member is not None and member not in dcs.members:
+            raise HarnessError(
+                f"{member!r} is no DCS member; expected one of {', '.join(dcs.members)}"
+            )
+        return dict(dcs.read(deadline_s=request.deadline_s, member=member))
+
+    def _dcs_readmit(self, request: Request) -> Json:
+        """Try until the other members, who must first notice that it is gone, take it in anew."""
+        until_ns = self._clock.now_ns() + int(request.deadline_s * NS)
+        while True:
+            try:
+                self._cluster.dcs.readmit(request.node, deadline_s=READMIT_TRY_S)
+                break
+            except HarnessError:
+                if self._clock.now_ns() > until_ns:
+                    raise
+            self._clock.sleep(READMIT_TRY_S / 10)
+        return True
 
     def _reach(self, request: Request) -> Json:
         return reach(self._place(request), request.port, deadline_s=request.deadline_s)

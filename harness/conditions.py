@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from harness.clock import Clock
-from harness.errors import DriverError
+from harness.errors import AbortedError, DriverError
 from harness.history import Json
 from harness.protocols import Driver, Reply
 from harness.scenario import Cluster, Steady
@@ -83,9 +83,38 @@ def running(driver: Driver, clock: Clock, machines: Iterable[str]) -> Sequence[s
     return [name for name in names if name in found]
 
 
-def answers(driver: Driver, node: str) -> bool:
-    """Return whether Patroni on this node answers, whatever it says."""
-    return bool(driver.patroni(node, "/liveness", deadline_s=1).status)
+def answers(driver: Driver, machine: str, *, deadline_s: float = 1.0) -> bool:
+    """Return whether what a machine serves is served.
+
+    Patroni answers on a node, whatever it says; a DCS member reads with a quorum; any other
+    machine accepts a connection.
+    """
+    if not _is_member(driver, machine):
+        return accepts(driver, machine, deadline_s=deadline_s)
+    try:
+        driver.dcs(deadline_s=deadline_s, member=machine)
+    except AbortedError:
+        raise
+    except DriverError:
+        return False
+    return True
+
+
+def accepts(driver: Driver, machine: str, *, deadline_s: float = 1.0) -> bool:
+    """Return whether Patroni answers on a node, or any other machine accepts a connection."""
+    if machine in (node.name for node in driver.nodes):
+        return bool(driver.patroni(machine, "/liveness", deadline_s=deadline_s).status)
+    try:
+        with driver.is_silent(machine):
+            return True
+    except AbortedError:
+        raise
+    except DriverError:
+        return False
+
+
+def _is_member(driver: Driver, machine: str) -> bool:
+    return machine in (member.name for member in driver.dcs_members)
 
 
 def speaks(driver: Driver, node: str) -> bool:

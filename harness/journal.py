@@ -119,7 +119,9 @@ def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
     if entry.method == "s3":
         storage.keeper(driver, "heal").s3(**entry.arguments)  # type: ignore[arg-type]
     elif entry.method == "mend":
-        driver.mend(Link(**entry.arguments))  # type: ignore[arg-type]
+        driver.mend(_links(entry))
+    elif entry.method == "quicken":
+        driver.quicken(str(entry.arguments["node"]))
     elif entry.method == "thaw":
         driver.thaw(**entry.arguments)  # type: ignore[arg-type]
     else:
@@ -127,26 +129,35 @@ def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
 
 
 def _who_has(entry: Undo, driver: Driver, clones: Sequence[Driver]) -> Driver:
-    machine = machine_of(entry)
-    return next((one for one in clones if machine in targets.machines(one)), driver)
+    machines = set(machines_of(entry))
+    return next((one for one in clones if machines & {*targets.machines(one)}), driver)
 
 
-def machine_of(entry: Undo) -> str | None:
-    """Return the machine that an undo is about; None when it is about none."""
-    name = entry.arguments.get("node") or entry.arguments.get("source")
-    return None if name is None else str(name)
+def machines_of(entry: Undo) -> Sequence[str]:
+    """Return the machines that an undo is about: those that the fault hit."""
+    nodes = entry.arguments.get("nodes")
+    found = nodes if isinstance(nodes, list) else [entry.arguments.get("node")]
+    return [str(name) for name in found if name is not None]
+
+
+def _links(entry: Undo) -> Sequence[Link]:
+    links = entry.arguments.get("links")
+    return [Link(**link) for link in links] if isinstance(links, list) else []
 
 
 def moot(machine: str) -> Iterator[Undo]:
     """Yield what need not be undone on a machine that was destroyed, or made anew since."""
     yield Undo("start", {"node": machine})
+    yield Undo("quicken", {"node": machine})
     for process in get_args(Process):
         yield Undo("thaw", {"node": machine, "process": process})
 
 
 def words(entry: Undo) -> str:
-    """Return an undo for people: `mend pg-1 etcd-2 blackhole`."""
-    return " ".join([entry.method, *(str(v) for v in entry.arguments.values() if v)])
+    """Return an undo for people: `mend pg-1 to etcd-1, pg-1 to etcd-2`."""
+    links = ", ".join(f"{link.source} to {link.destination}" for link in _links(entry))
+    facts = (str(v) for k, v in entry.arguments.items() if v and k not in ("nodes", "links"))
+    return " ".join([entry.method, *facts, *([links] if links else [])])
 
 
 def heal(

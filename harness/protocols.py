@@ -34,6 +34,9 @@ class Node:
     address: str
 
 
+Drop: TypeAlias = Literal["blackhole", "reject"]
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """Packets from one machine to another, and whether their loss is felt.
@@ -47,7 +50,7 @@ class Link:
     source: str
     destination: str
     port: int | None = None
-    drop: Literal["blackhole", "reject"] = "blackhole"
+    drop: Drop = "blackhole"
 
 
 S3State: TypeAlias = Literal["well", "outage", "deny", "slow"]
@@ -110,6 +113,10 @@ class Reply:
     body: Json
 
 
+# Where a job is sent that ignores routing: clients of each node, straight to its address.
+EVERY_NODE = "every-node"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work for a client: a workload or a probe, with the YAML's parameters.
@@ -117,6 +124,8 @@ class Job:
     Attributes:
         name: unique in the run; a workload's processes carry it.
         through: `primary-elb`, `replica-elb`, `every-node`, or the name of a node or DCS member.
+        beside: of `every-node`: the nodes in the AZ of the client that is told of the job, which
+            leaves the others to the clients beside them; empty where one client does all of it.
     """
 
     name: str
@@ -125,6 +134,7 @@ class Job:
     parameters: Mapping[str, Json]
     through: str
     seed: int
+    beside: Sequence[str] = ()
 
     @property
     def first_number(self) -> int:
@@ -196,7 +206,10 @@ class Driver(Protocol):
         ...
 
     def machines(self, service: str) -> Sequence[str]:
-        """Return the names of the machines that serve `dcs`, `elb`, `patroni` or `postgres`."""
+        """Return the names of the machines that serve `dcs`, `elb`, `s3`, `patroni`, `postgres`.
+
+        None, where nothing serves it.
+        """
         ...
 
     def client(self, vantage: str) -> Client:
@@ -208,8 +221,15 @@ class Driver(Protocol):
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
     ) -> Reply: ...
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
-        """Return the keys below the cluster's prefix, `leader`, `sync`, ..., with a quorum read."""
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
+        """Return the keys below the cluster's prefix, `leader`, `sync`, ..., with a quorum read.
+
+        From whichever member answers first, or from this one alone.
+        """
+        ...
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        """Return the member that leads the DCS itself."""
         ...
 
     def pids(self, node: str, process: Process) -> Sequence[int]:
@@ -222,10 +242,18 @@ class Driver(Protocol):
     def kill(self, node: str, process: Process, signal: Signal) -> None: ...
     def freeze(self, node: str, process: Process) -> None: ...
     def thaw(self, node: str, process: Process) -> None: ...
-    def cut(self, link: Link) -> None: ...
-    def mend(self, link: Link) -> None: ...
-    def is_cut(self, link: Link) -> bool:
-        """Try the link from its source and say whether a new connection fails."""
+    def cut(self, links: Sequence[Link]) -> None:
+        """Lose the packets of all these links at once; of a machine that is down from its start."""
+        ...
+
+    def mend(self, links: Sequence[Link]) -> None: ...
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        """Let at most `rate` bytes a second leave a machine, and lose this share of its packets."""
+        ...
+
+    def quicken(self, machine: str) -> None: ...
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
+        """Try each link from its source, all at once; return those where no connection opens."""
         ...
 
     def is_silent(self, node: str) -> AbstractContextManager["Silence"]:
@@ -267,7 +295,10 @@ class Keeps(Protocol):
         ...
 
     def renew(self, machine: str) -> None:
-        """Make a machine that may be gone anew: its disk empty, its configuration unchanged."""
+        """Make a machine that may be gone anew: its disk empty, its configuration unchanged.
+
+        The other DCS members take one of theirs in anew; where there is none, it founds the DCS.
+        """
         ...
 
     def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> "Driver":
@@ -434,7 +465,7 @@ class Probe(Protocol):
 class Undo:
     """How to undo a fault: one of the driver's methods, and its arguments as JSON."""
 
-    method: Literal["start", "thaw", "mend", "s3"]
+    method: Literal["start", "thaw", "mend", "quicken", "s3"]
     arguments: Mapping[str, Json] = field(default_factory=dict)
 
 

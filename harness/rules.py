@@ -150,7 +150,7 @@ def _role_rules(target: Target, path: TreePath, cluster: Cluster) -> Rule:
     if target.role == "sync-standby" and cluster.sync == "async":
         text = "found sync-standby with sync async; expected a role that some node plays"
         yield Problem((*path, "role"), text)
-    most = 1 if target.role in ("leader", "primary") else cluster.nodes - 1
+    most = 1 if target.role in ("leader", "primary", "dcs-leader") else cluster.nodes - 1
     if most == 0:
         text = f"found {target.role} with 1 node; expected a role that some node plays"
         yield Problem((*path, "role"), text)

@@ -26,7 +26,7 @@ from harness.units import (
 
 Backend: TypeAlias = Literal["sim", "docker", "aws"]
 BACKENDS: tuple[Backend, ...] = ("sim", "docker", "aws")
-Role: TypeAlias = Literal["leader", "primary", "replica", "sync-standby"]
+Role: TypeAlias = Literal["leader", "primary", "replica", "sync-standby", "dcs-leader"]
 DcsKind: TypeAlias = Literal["etcd", "zookeeper"]
 Sync: TypeAlias = Literal["async", "sync", "strict", "quorum"]
 
@@ -197,7 +197,8 @@ class Target(Model):
     no machine when the step runs makes the run an error.
 
     Attributes:
-        role: those that play it now. The leader holds the leader key; a primary accepts writes.
+        role: those that play it now. The leader holds the leader key; a primary accepts writes;
+            the `dcs-leader` is the member that leads the DCS itself.
         pick: how many of those found, drawn by the run's seed. Unless it is given: one of a role,
             and all of an `az`, `service` or `ref`.
         az: all machines of this AZ, or of the one that a role is in: `{of: leader}`.

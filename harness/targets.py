@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import get_args
 
 from harness.conditions import View, sync_standbys
 from harness.errors import DriverError
 from harness.protocols import Driver, Node
-from harness.scenario import Target
+from harness.scenario import Role, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,13 @@ def _candidates(target: Target, scene: _Scene) -> Sequence[str]:
         return nodes if target.service == "cluster" else scene.driver.machines(target.service)
     if target.az is not None:
         return _in_az(target.az, scene)
-    return _of_role(target.role, nodes, scene.view)
+    return _of_role(target.role, nodes, scene)
 
 
-def _of_role(role: str | None, nodes: Sequence[str], view: View) -> Sequence[str]:
+def _of_role(role: str | None, nodes: Sequence[str], scene: _Scene) -> Sequence[str]:
+    view = scene.view
+    if role == "dcs-leader":
+        return [scene.driver.dcs_leader(deadline_s=_DEADLINE_S)]
     if role == "leader":
         return [view.leader] if view.leader in nodes and view.leader else ()
     if role == "primary":
@@ -97,7 +101,8 @@ def _in_az(az: object, scene: _Scene) -> Sequence[str]:
     return [machine.name for machine in everything if machine.az in homes]
 
 
-_ROLES = ("leader", "primary", "replica", "sync-standby")
+_ROLES = get_args(Role)
+_DEADLINE_S = 5.0
 
 
 def _pick(target: Target, found: Sequence[str], random: Random) -> Sequence[str]:

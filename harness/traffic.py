@@ -14,7 +14,7 @@ from harness import registry
 from harness.clock import Clock
 from harness.errors import AbortedError, DriverError
 from harness.history import Follower
-from harness.protocols import Client, Driver, Job, Keeps
+from harness.protocols import EVERY_NODE, Client, Driver, Job, Keeps, Node
 from harness.together import together
 
 REGION = "region"
@@ -40,6 +40,7 @@ class Traffic:
         """Take the workloads of a cell; `logs` is where the clients write their events."""
         self._driver = driver
         self._workloads = workloads
+        self._loads = [placed for job in workloads for placed in places(job, driver.nodes)]
         self._clock = clock
         self._acks = _Acknowledgements(logs)
         self._changing = threading.Lock()  # nobody is stopped while all are held
@@ -68,13 +69,10 @@ class Traffic:
         Raises:
             DriverError: when one was not: it would prove nothing.
         """
-        region = self._driver.client(REGION)
-        region.prepare(primary)
+        self._driver.client(REGION).prepare(primary)
         since = self._clock.now_ns()
-        for job, vantage in self._writers:
+        for job, vantage in (*self._writers, *self._loads):
             self._driver.client(vantage).start(job)
-        for job in self._workloads:
-            region.start(job)
         for name in (*(job.name for job in self._workloads), "probe"):
             self._clock.wait_for(
                 partial(self._acks.reach, name, since, _BASELINE),
@@ -153,7 +151,7 @@ class Traffic:
 
     def _users(self) -> Iterable[tuple[Job, str]]:
         """Return all who write, and where each stands."""
-        return (*((job, REGION) for job in self._workloads), *self._writers)
+        return (*self._loads, *self._writers)
 
     def _tell(
         self,
@@ -164,6 +162,21 @@ class Traffic:
         """Tell the clients of all these jobs at once."""
         work = [partial(what, self._driver.client(vantage), job) for job, vantage in jobs]
         together(self._clock, work, name)
+
+
+def places(job: Job, nodes: Sequence[Node]) -> Sequence[tuple[Job, str]]:
+    """Return the parts of a workload, and where the clients of each stand.
+
+    Whoever goes through an ELB comes from outside of all AZs. Whoever uses a node stands in its
+    AZ: when that is cut off, its clients are cut off with it, and go on trying.
+    """
+    if job.through != EVERY_NODE:
+        home = next((node.az for node in nodes if node.name == job.through), REGION)
+        return [(job, home)]
+    beside: dict[str, list[str]] = {}
+    for node in nodes:
+        beside.setdefault(node.az, []).append(node.name)
+    return [(replace(job, beside=tuple(names)), az) for az, names in beside.items()]
 
 
 def _stop(client: Client, job: Job) -> None:

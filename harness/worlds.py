@@ -206,5 +206,4 @@ def _machines(undos: Sequence[Undo]) -> list[str]:
 
 def _named(undos: Sequence[Undo]) -> Iterator[str]:
     for undo in undos:
-        if machine := journal.machine_of(undo):
-            yield machine
+        yield from journal.machines_of(undo)

@@ -23,8 +23,8 @@ FLOORS = (
     ("scenario", "result"),
     ("expectation", "protocols", "sightings", "check"),
     (
-        *("registry", "conditions", "contents", "document", "journal", "reaper", "storage"),
-        *("targets", "together", "validity", "wire"),
+        *("registry", "conditions", "contents", "cuts", "document", "journal", "power"),
+        *("reaper", "storage", "targets", "together", "validity", "wire"),
     ),
     (*PLUGIN_FOLDERS, "client"),
     ("engines",),

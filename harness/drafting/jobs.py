@@ -7,11 +7,11 @@ from harness import registry, rules
 from harness.drafting.sheet import Sheet
 from harness.history import Json
 from harness.places import TreePath, at
-from harness.protocols import Job
+from harness.protocols import EVERY_NODE, Job
 from harness.validation import unknown
 
 # Where a workload may be sent, besides to a node.
-THROUGH = ("primary-elb", "replica-elb", "every-node")
+THROUGH = ("primary-elb", "replica-elb", EVERY_NODE)
 
 
 def draft_jobs(sheet: Sheet) -> Sequence[Job]:

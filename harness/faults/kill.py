@@ -1,19 +1,16 @@
 """`kill`: a machine loses power, or a program dies."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from harness import power
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Process, Signal, Undo, World
 from harness.registry import register
 from harness.scenario import Target
-
-# A closed socket reaches its peer within a round trip; five seconds leave no doubt (issue 3).
-_SILENCE_S = 5.0
 
 
 @register
@@ -48,7 +45,8 @@ class Kill(Target):
     def perform(self, world: World) -> Mapping[str, Json]:
         nodes = world.resolve(self)
         if self.how == "power-off":
-            return {"nodes": list(nodes), "at": _power_off(world, nodes), "how": self.how}
+            at = power.take(world, self.name, nodes)
+            return {"nodes": list(nodes), "at": at, "how": self.how}
         at = world.clock.now_ns()
         for node in nodes:
             self._kill(world, node)
@@ -66,23 +64,3 @@ class Kill(Target):
             timeout_s=10 if self.signal == "KILL" else 60,
             what=f"the end of {self.process} on {node} after SIG{self.signal}",
         )
-
-
-def _power_off(world: World, nodes: Sequence[str]) -> int:
-    """Take the power of all nodes; return the instant just before the first lost it."""
-    with ExitStack() as held:
-        silences = {node: held.enter_context(world.driver.is_silent(node)) for node in nodes}
-        for node in nodes:
-            world.undo_later(Undo("start", {"node": node}))
-        at = world.clock.now_ns()
-        for node in nodes:
-            world.driver.power_off(node)
-        for node in nodes:
-            reply = world.driver.patroni(node, "/liveness", deadline_s=1)
-            if reply.status:
-                raise DriverError(f"kill: {node} answers {reply.status}; it did not lose power")
-        for node, silence in silences.items():
-            seen = silence.broken_within(_SILENCE_S)
-            if seen:
-                raise DriverError(f"kill: a peer of {node} saw {seen}; expected silence")
-    return at

@@ -1,6 +1,6 @@
 """`replace`: a fresh machine takes the place of one that may live or be dead."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -19,7 +19,8 @@ class Replace(Target):
     """Put a machine with an empty disk and the same configuration in the place of another.
 
     It holds when Patroni answers there and PostgreSQL answers a query, in recovery. How many
-    bytes the leader sent meanwhile is recorded, unless another node came to lead.
+    bytes the leader sent meanwhile is recorded, unless another node came to lead. Of several DCS
+    members each is replaced when the one before it reads with a quorum.
 
     Attributes:
         timeout: how long each machine may take.
@@ -37,17 +38,17 @@ class Replace(Target):
         nodes = world.resolve(self)
         before = _sent(world, keeper, nodes)
         at = world.clock.now_ns()
-        for node in nodes:
-            keeper.renew(node)
-            for undo in moot(node):
+        ours = [node.name for node in world.driver.nodes]
+        for name in nodes:
+            keeper.renew(name)
+            for undo in moot(name):
                 world.undone(undo)
-        for node in nodes:
-            world.clock.wait_for(
-                partial(_replicates, world, node),
-                timeout_s=self.timeout,
-                what=f"a standby on {node}",
-                every_s=0.25,
-            )
+            if name not in ours:
+                serves = partial(conditions.answers, world.driver, name)
+                self._wait(world, serves, f"an answer of {name}")
+        for name in nodes:
+            if name in ours:
+                self._wait(world, partial(_replicates, world, name), f"a standby on {name}")
         seconds = (world.clock.now_ns() - at) / NS
         return {
             "nodes": list(nodes),
@@ -55,6 +56,9 @@ class Replace(Target):
             "seconds": round(seconds, 3),
             "leader_sent_bytes": _more(before, _sent(world, keeper, nodes)),
         }
+
+    def _wait(self, world: World, holds: Callable[[], bool], what: str) -> None:
+        world.clock.wait_for(holds, timeout_s=self.timeout, what=what, every_s=0.25)
 
 
 def _replicates(world: World, node: str) -> bool:

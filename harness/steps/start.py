@@ -13,8 +13,9 @@ from harness.scenario import Target
 
 @register
 class Start(Target):
-    """Start machines that were killed; holds when Patroni answers on each.
+    """Start machines that were killed; holds when Patroni answers on each node.
 
+    A DCS member, or an ELB, is up when it accepts connections: without a quorum it serves nobody.
     Cuts that were made before the restart hold again before the first process runs.
     """
 
@@ -28,9 +29,14 @@ class Start(Target):
             world.undone(Undo("start", {"node": node}))
         for node in nodes:
             world.clock.wait_for(
-                partial(conditions.answers, world.driver, node),
+                partial(conditions.accepts, world.driver, node),
                 timeout_s=60,
-                what=f"an answer of Patroni on {node}",
+                what=f"an answer of {_what(world, node)}",
                 every_s=0.25,
             )
         return {"nodes": list(nodes), "at": at}
+
+
+def _what(world: World, machine: str) -> str:
+    is_node = machine in (node.name for node in world.driver.nodes)
+    return f"Patroni on {machine}" if is_node else machine

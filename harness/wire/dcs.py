@@ -23,11 +23,31 @@ class Dcs(Protocol):
         """Return the members' addresses by name."""
         ...
 
-    def read(self, *, deadline_s: float) -> Mapping[str, str]:
+    def read(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
         """Return the cluster's keys as a quorum holds them, from the first member that answers.
+
+        With a member, from this one alone.
 
         Raises:
             DriverError: when none answers in time; a member without a quorum does not answer.
+        """
+        ...
+
+    def leader(self, *, deadline_s: float) -> str:
+        """Return the member that leads the DCS itself.
+
+        Raises:
+            DriverError: when none that answers in time knows one.
+        """
+        ...
+
+    def readmit(self, member: str, *, deadline_s: float) -> None:
+        """Let the others take in a member anew that lost its disk, before it is started again.
+
+        Each call is one try, and may be repeated: the others refuse until they know it is gone.
+
+        Raises:
+            HarnessError: when they refuse, or do not answer in time.
         """
         ...
 

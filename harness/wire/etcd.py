@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TypeAlias
 
+from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Change
 from harness.wire.http import FAILURES, exchange
 from harness.wire.members import LOST_AFTER_S, TERM_EVERY_S, first_answer
+
+PEER_PORT = 2380
 
 _Lines: TypeAlias = "queue.SimpleQueue[Mapping[str, Json] | Change | None]"
 
@@ -39,18 +42,61 @@ class Etcd:
     prefix: str
     port: int = 2379
 
-    def read(self, *, deadline_s: float) -> Mapping[str, str]:
+    def read(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
         """Return the cluster's keys as a quorum holds them, from the first member that answers.
+
+        With a member, from this one alone.
 
         Raises:
             DriverError: when none answers in time; a member without a quorum does not answer.
         """
 
-        def ask(member: str) -> Mapping[str, str]:
-            _, present = self._range(member, deadline_s)
+        def ask(one: str) -> Mapping[str, str]:
+            _, present = self._range(one, deadline_s)
             return {change.key: change.value or "" for change in present}
 
+        asked = self.members if member is None else [member]
+        return first_answer(asked, ask, deadline_s=deadline_s)
+
+    def leader(self, *, deadline_s: float) -> str:
+        """Return the member that leads etcd.
+
+        Raises:
+            DriverError: when none that answers in time knows one.
+        """
+
+        def ask(one: str) -> str:
+            found = str(self._call(one, "/v3/maintenance/status", {}, deadline_s).get("leader"))
+            names = self._member_names(one)
+            if found not in names:
+                raise ValueError(f"leader {found}; expected one of {', '.join(names)}")
+            return names[found]
+
         return first_answer(self.members, ask, deadline_s=deadline_s)
+
+    def readmit(self, member: str, *, deadline_s: float) -> None:
+        """Take a member that lost its disk off the list and put it there anew; one try.
+
+        With its old identity it could vote twice in one term, for it forgot its votes. Whoever
+        starts it must say that the cluster exists already.
+
+        Raises:
+            DriverError: when the others refuse, as until they have noticed that it is gone.
+
+        Source: etcd documentation, "Runtime reconfiguration".
+        """
+        via = self.leader(deadline_s=deadline_s)
+        peer = f"http://{self.members[member]}:{PEER_PORT}"
+        try:
+            listed = self._call(via, "/v3/cluster/member/list", {}, deadline_s)
+            for its in _objects(listed.get("members")):
+                urls = its.get("peerURLs")
+                if its.get("name") == member or (isinstance(urls, list) and peer in urls):
+                    old: Json = {"ID": its.get("ID")}
+                    self._call(via, "/v3/cluster/member/remove", old, deadline_s)
+            self._call(via, "/v3/cluster/member/add", {"peerURLs": [peer]}, deadline_s)
+        except FAILURES as error:
+            raise DriverError(f"{member}: not taken in anew: {via}: {error}") from None
 
     def changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
         """Yield what changes, as `Stage.dcs_changes` describes; end when the member is lost."""

@@ -100,20 +100,41 @@ class ZooKeeper:
     port: int = 2181
     _memory: _Memory = field(default_factory=_Memory, init=False, repr=False, compare=False)
 
-    def read(self, *, deadline_s: float) -> Mapping[str, str]:
+    def read(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
         """Return the cluster's keys as a quorum holds them, from the first member that answers.
 
-        None is older than the call; they are read one after the other, not at one instant.
+        With a member, from this one alone. None is older than the call; they are read one after
+        the other, not at one instant.
 
         Raises:
             DriverError: when none answers in time; a member without a quorum does not answer.
         """
 
-        def ask(member: str) -> Mapping[str, str]:
-            with self._session(member, deadline_s) as session:
+        def ask(one: str) -> Mapping[str, str]:
+            with self._session(one, deadline_s) as session:
                 return {each.key: each.value or "" for each in self._present(session)}
 
+        asked = self.members if member is None else [member]
+        return first_answer(asked, ask, deadline_s=deadline_s)
+
+    def leader(self, *, deadline_s: float) -> str:
+        """Return the member that says that it leads ZooKeeper.
+
+        Raises:
+            DriverError: when none that answers in time says so.
+        """
+
+        def ask(member: str) -> str:
+            said = self._status(member, deadline_s)
+            # A member without a quorum says that it serves nobody.
+            if "Mode: leader" not in said:
+                raise ValueError("does not lead")
+            return member
+
         return first_answer(self.members, ask, deadline_s=deadline_s)
+
+    def readmit(self, member: str, *, deadline_s: float) -> None:
+        """Do nothing: the others know a member by its address, and send a new one all they hold."""
 
     def changes(self, member: str, since: int | None = None) -> Iterator[Change | None]:
         """Yield what changes, as `Stage.dcs_changes` describes; end when the member is lost."""

@@ -14,11 +14,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from harness.clock import NS
 from harness.history import Json
-from harness.protocols import Answer, Session, Stage
+from harness.protocols import EVERY_NODE, Answer, Session, Stage
 from harness.registry import register
 from harness.scenario import Duration, Model, Rate
 
-EVERY_NODE = "every-node"
 ELBS = ("primary-elb", "replica-elb")
 PLACES = (*ELBS, EVERY_NODE)
 
@@ -67,7 +66,8 @@ class Append(Model):
     Attributes:
         clients: how many work side by side, each with a session of its own.
         rate: transactions, all clients together.
-        through: where the clients connect; `every-node` spreads them over the nodes.
+        through: where the clients connect; `every-node` spreads them over the nodes. Clients of
+            an ELB stand outside of all AZs, those of a node in the node's own.
         isolation: `serializable`, or with `reads_only` `repeatable-read`, the highest level that
             a replica offers.
         reads_only: read what another `append` writes. Without it, appends are sent wherever
@@ -102,7 +102,9 @@ class Append(Model):
             _Client(self, stage, index, Random(stage.random.getrandbits(64)), begin_ns, frontier)
             for index in range(self.clients)
         ]
-        tasks = [stage.clock.spawn(its.run, f"{stage.job.name}/{its.index}") for its in clients]
+        # All are drawn, so that each draws the same wherever the others run.
+        ours = [its for its in clients if not stage.job.beside or its.through in stage.job.beside]
+        tasks = [stage.clock.spawn(its.run, f"{stage.job.name}/{its.index}") for its in ours]
         for task in tasks:
             task.join()
 
@@ -162,6 +164,12 @@ class _Client:
     def process(self) -> str:
         return f"{self.stage.job.name}/{self.index}.{self.generation}"
 
+    @property
+    def through(self) -> str:
+        """Return where this client connects."""
+        job, nodes = self.stage.job, self.stage.nodes
+        return nodes[self.index % len(nodes)] if job.through == EVERY_NODE else job.through
+
     def run(self) -> None:
         turn = self.index
         while not self.stage.stopped:
@@ -192,16 +200,14 @@ class _Client:
 
     def _connect(self) -> None:
         """Try once; a refusal is recorded, and waited after so as not to hammer."""
-        job, nodes = self.stage.job, self.stage.nodes
-        through = nodes[self.index % len(nodes)] if job.through == EVERY_NODE else job.through
         session = self.stage.connect(
-            through,
+            self.through,
             process=self.process,
             open_s=self.load.open_deadline,
             call_s=self.load.deadline,
         )
         answer = self.stage.record(
-            self.process, "open", session.open, argument={"through": through}
+            self.process, "open", session.open, argument={"through": self.through}
         )
         if answer.outcome == "ok":
             self.session = session

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.clock import WallClock
+from harness.clock import NS, WallClock
 from harness.errors import DriverError
 from harness.history import Json, read_events
 from harness.protocols import Driver, Job, Keeps
@@ -95,9 +95,9 @@ def off(stand: Stand, *members: str) -> Iterator[None]:
         stand.wait(lambda: answers(stand), "a quorum")
 
 
-def answers(stand: Stand) -> bool:
+def answers(stand: Stand, member: str | None = None) -> bool:
     try:
-        stand.driver.dcs(deadline_s=2)
+        stand.driver.dcs(deadline_s=2, member=member)
     except DriverError:
         return False
     return True
@@ -118,6 +118,28 @@ def test_keys_have_the_same_names(stand: Stand) -> None:
     others = {"status", "history", "failover", "sync", "failsafe"}
     assert needed <= set(keys) <= needed | others
     assert keys["leader"] in nodes
+
+
+def test_each_member_reads_and_one_of_them_leads(stand: Stand) -> None:
+    """Asked alone, each tells the same keys; one that is frozen tells none, and leads no more."""
+    led = stand.driver.dcs_leader(deadline_s=5)
+    told = [stand.driver.dcs(deadline_s=5, member=member) for member in stand.members]
+    assert led in stand.members
+    assert all(keys["leader"] == told[0]["leader"] for keys in told)
+    stand.driver.freeze(led, "all")
+    try:
+        assert not answers(stand, led)
+
+        def another_leads() -> bool:
+            try:
+                return stand.driver.dcs_leader(deadline_s=2) != led
+            except DriverError:
+                return False
+
+        stand.wait(another_leads, "another leader of the DCS")
+    finally:
+        stand.driver.thaw(led, "all")
+    stand.wait(lambda: answers(stand, led), "an answer of the one that was frozen")
 
 
 def test_members_tell_a_change_alike(watched: Stand) -> None:
@@ -173,18 +195,38 @@ def test_without_a_quorum_nothing_is_read(stand: Stand) -> None:
     wait_steady(stand.driver, stand.cluster)
 
 
+@pytest.mark.parametrize(("rate", "loss"), [(4096, 0.0), (None, 0.3)], ids=["rate", "loss"])
+def test_a_member_is_slow_and_fast_again(stand: Stand, rate: int | None, loss: float) -> None:
+    """By what it sends in a second, or by what is lost; the others serve as before."""
+    member, *others = stand.members
+
+    def read_s(of: str) -> float:
+        begun = CLOCK.now_ns()
+        answers(stand, of)
+        return (CLOCK.now_ns() - begun) / NS
+
+    usual_s = max(read_s(member) for _ in range(3))
+    stand.driver.slow(member, rate=rate, loss=loss)
+    try:
+        stand.wait(lambda: read_s(member) > usual_s + 0.2, "a slow answer")
+        stand.wait(lambda: answers(stand, others[0]), "an answer of another")
+    finally:
+        stand.driver.quicken(member)
+    stand.driver.quicken(member)
+    stand.wait(lambda: read_s(member) < usual_s + 0.1, "an answer as fast as before")
+    wait_steady(stand.driver, stand.cluster)
+
+
 def test_a_member_that_lost_its_disk_is_replaced(stand: Stand) -> None:
     """It gets the keys from the others: with it, a quorum of two is one."""
     if not isinstance(stand.driver, Keeps):
         pytest.skip(f"{stand.driver.name} makes no machine anew")
-    if stand.cluster.dcs == "etcd":
-        # It ends with "member ... has already been bootstrapped".
-        pytest.skip("etcd has a member that lost its disk removed and added anew by an operator")
     replaced, other, _ = stand.members
     stand.driver.destroy(replaced)
-    assert answers(stand)
+    stand.wait(lambda: answers(stand), "a quorum without it")  # it may have led
     stand.driver.renew(replaced)
     assert stand.driver.pids(replaced, "all")
+    stand.wait(lambda: answers(stand, replaced), "an answer of the new one itself")
     keys = stand.driver.dcs(deadline_s=5)
     with off(stand, other):
         stand.wait(lambda: answers(stand), "a quorum with the new one")

@@ -98,20 +98,20 @@ def test_cut_loses_one_direction_and_mend_brings_it_back(driver: Driver, drop: s
     """A cut holds for new connections of its source, and for nobody else's."""
     source, destination = replica(driver), leader(driver)
     link = Link(source, destination, 5432, drop)  # type: ignore[arg-type]
-    assert not driver.is_cut(link)
-    driver.cut(link)
+    assert driver.dead([link]) == []
+    driver.cut([link])
     try:
-        assert driver.is_cut(link)
-        assert not driver.is_cut(Link(source, destination, 8008))
+        assert driver.dead([link]) == [link]
+        assert driver.dead([Link(source, destination, 8008)]) == []
     finally:
-        driver.mend(link)
-    assert not driver.is_cut(link)
+        driver.mend([link])
+    assert driver.dead([link]) == []
 
 
 def test_mend_twice_is_harmless(driver: Driver) -> None:
     """Undoing may be repeated: heal runs after a run that had undone half."""
     link = Link(replica(driver), leader(driver))
-    driver.mend(link)
+    driver.mend([link])
     driver.thaw(replica(driver), "patroni")
     driver.thaw(replica(driver), "all")
 
@@ -119,7 +119,7 @@ def test_mend_twice_is_harmless(driver: Driver) -> None:
 def test_power_off_is_silent_and_cuts_survive_the_restart(driver: Driver) -> None:
     """Peers see no closed socket; rules that were in force hold again after the start."""
     node, link = replica(driver), Link(replica(driver), leader(driver))
-    driver.cut(link)
+    driver.cut([link])
     try:
         with driver.is_silent(node) as silence:
             driver.power_off(node)
@@ -127,9 +127,9 @@ def test_power_off_is_silent_and_cuts_survive_the_restart(driver: Driver) -> Non
         assert driver.pids(node, "all") == []
         assert driver.patroni(node, "/liveness", deadline_s=1).status == 0
         driver.start(node)
-        assert driver.is_cut(link)
+        assert driver.dead([link]) == [link]
     finally:
-        driver.mend(link)
+        driver.mend([link])
     wait_steady(driver)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from random import Random
@@ -163,6 +164,25 @@ def test_every_node_spreads_the_clients():
     stage = run(load, MemoryCluster())
     places = Counter(stage.history.through.values())
     assert places == {"pg-1": 3, "pg-2": 3, "pg-3": 2}
+
+
+def test_clients_in_several_places_do_what_they_would_do_in_one():
+    """Each place has those beside their node; together they send what one would have sent."""
+    load = Append.model_validate({"through": "every-node", "session": "1h"})
+    whole = run(load, MemoryCluster(), until_s=3)
+    parts_of: dict[str, MemoryStage] = {}
+    for nodes in (("pg-1", "pg-3"), ("pg-2",), ("pg-9",)):
+        told = replace(job("append", "every-node"), beside=nodes)
+        parts_of["".join(nodes)] = stage = MemoryStage(MemoryCluster(), told, until_s=3)
+        load.run(stage)
+
+    def sent(*stages: MemoryStage) -> list[tuple[object, ...]]:
+        ops = [op for stage in stages for op in stage.history.select("txn")]
+        return sorted((str(op.process), op.start, str(op.argument)) for op in ops)
+
+    assert sent(*parts_of.values()) == sent(whole)
+    assert set(parts_of["pg-2"].history.through.values()) == {"pg-2"}
+    assert sent(parts_of["pg-9"]) == []
 
 
 def test_sessions_are_renewed_at_their_own_times():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import client as client_module
 from harness.client import Hello, Vantage, serve
 from harness.clock import WallClock
 from harness.errors import HarnessError
@@ -420,4 +421,37 @@ def test_without_s3_nothing_of_it_can_be_asked(hello):
     client = Conversation(hello)
     for request in ("objects", "s3_setup", "s3_deny", "s3_allow", "s3_get", "s3_put", "s3_remove"):
         assert "this cluster keeps nothing in S3" in str(client.ask(request)["error"])
+    client.end()
+
+
+# --- the DCS ------------------------------------------------------------------------------------
+
+
+def test_a_dcs_member_is_taken_in_as_soon_as_the_others_know(hello, monkeypatch):
+    """They refuse until then; who asks waits for it, and no longer than told."""
+    refusing = ["unhealthy", "unhealthy"]
+
+    def readmit(_: Etcd, member: str, *, deadline_s: float) -> None:
+        if refusing:
+            raise HarnessError(f"{member}: {refusing.pop()} {deadline_s}")
+
+    monkeypatch.setattr(Etcd, "readmit", readmit)
+    monkeypatch.setattr(client_module, "READMIT_TRY_S", 0.01)
+    client = Conversation(hello)
+    assert client.ask("dcs_readmit", node="etcd-1") == {"ok": True}
+    assert refusing == []
+    refusing[:] = ["unhealthy"] * 9
+    assert client.ask("dcs_readmit", node="etcd-1", deadline_s=0) == {
+        "error": "etcd-1: unhealthy 0.01"
+    }
+    client.end()
+
+
+def test_a_member_that_there_is_not_cannot_be_asked(hello):
+    """Those that there are, are named."""
+    client = Conversation(hello)
+    answer = client.ask("dcs", node="etcd-9")
+    assert answer == {"error": "'etcd-9' is no DCS member; expected one of etcd-1"}
+    assert "etcd-1: Conn" in str(client.ask("dcs", node="etcd-1", deadline_s=1)["error"])
+    assert "etcd-1: Conn" in str(client.ask("dcs_leader", deadline_s=1)["error"])
     client.end()

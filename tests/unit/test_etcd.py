@@ -43,6 +43,7 @@ class Member:
         self.watch: list[Json] = [{"result": {"created": True}}]
         self.keeps_watching = True
         self.ended = threading.Event()
+        self.refusing: dict[str, bool] = {}  # the next request to this path
         self.answers: dict[str, Json] = {
             "/v3/kv/range": {"header": {"revision": str(revision)}, "kvs": list(pairs)},
             "/v3/maintenance/status": {"leader": leader, "raftTerm": str(term)},
@@ -64,7 +65,8 @@ class Member:
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 member.asked.append((self.path, asked))
-                self.send_response(200)
+                refused = member.refusing.pop(self.path, False)
+                self.send_response(503 if refused else 200)
                 if self.path == "/v3/watch":
                     self._stream()
                     return
@@ -275,3 +277,77 @@ def test_terms_name_the_leader_and_come_once(monkeypatch):
         member.answers["/v3/maintenance/status"] = {"raftTerm": "3", "leader": "33"}
         told = next(change for change in changes if change is not None)
     assert json.loads(told.value or "") == {"term": 3, "leader": "33"}
+
+
+# --- who leads, and who is taken in anew --------------------------------------------------------
+
+LISTED: list[Json] = [
+    {"ID": "11", "name": "etcd-1", "peerURLs": ["http://127.0.0.1:2380"]},
+    {"ID": "22", "name": "etcd-2", "peerURLs": ["http://127.0.0.2:2380"]},
+    {"ID": "33", "name": "etcd-3", "peerURLs": ["http://127.0.0.3:2380"]},
+]
+
+
+def leading(*listed: Json) -> Member:
+    """Return etcd-1, which leads and knows these members."""
+    member = Member(leader="11")
+    member.answers["/v3/cluster/member/list"] = {"members": [*listed]}
+    member.answers |= {"/v3/cluster/member/remove": {}, "/v3/cluster/member/add": {}}
+    return member
+
+
+def changes_to(member: Member) -> list[tuple[str, Mapping[str, Json]]]:
+    asked = [(path.rpartition("/")[2], body) for path, body in member.asked]
+    return [(what, body) for what, body in asked if what in ("remove", "add")]
+
+
+def test_one_member_alone_is_asked():
+    """The others would answer, too."""
+    with members(Member(), Member(pair("leader", "pg-1", 5))) as cluster:
+        assert cluster.read(deadline_s=1, member="etcd-2") == {"leader": "pg-1"}
+        assert cluster.read(deadline_s=1, member="etcd-1") == {}
+        with pytest.raises(DriverError, match="no answer from a quorum: etcd-3: Conn"):
+            cluster.read(deadline_s=1, member="etcd-3")
+
+
+def test_the_leader_is_told_by_name():
+    """Also by members that follow."""
+    with members(leading(*LISTED)) as cluster:
+        assert cluster.leader(deadline_s=1) == "etcd-1"
+
+
+def test_without_a_quorum_nobody_leads():
+    """A member then names none."""
+    member = leading(*LISTED)
+    member.answers["/v3/maintenance/status"] = {"raftTerm": "9"}
+    with members(member) as cluster, pytest.raises(DriverError, match="leader None; expected"):
+        cluster.leader(deadline_s=1)
+
+
+def test_a_member_is_taken_in_anew():
+    """Its old identity goes before the new one comes; its address stays."""
+    member = leading(*LISTED)
+    with members(member) as cluster:
+        cluster.readmit("etcd-3", deadline_s=1)
+    added = {"peerURLs": ["http://127.0.0.3:2380"]}
+    assert changes_to(member) == [("remove", {"ID": "33"}), ("add", added)]
+
+
+@pytest.mark.parametrize(
+    "listed", [LISTED[:2], [*LISTED[:2], {"ID": "44", "peerURLs": ["http://127.0.0.3:2380"]}]]
+)
+def test_a_try_that_ended_half_way_may_be_repeated(listed: list[Json]):
+    """It is off the list already, or on it again without a name, for it was never started."""
+    member = leading(*listed)
+    with members(member) as cluster:
+        cluster.readmit("etcd-3", deadline_s=1)
+    assert [what for what, _ in changes_to(member)] == [*["remove"] * (len(listed) - 2), "add"]
+
+
+def test_members_that_do_not_know_yet_refuse():
+    """In their own words; nothing was changed."""
+    member = leading(*LISTED)
+    member.refusing = {"/v3/cluster/member/remove": True}
+    with members(member) as cluster, pytest.raises(DriverError, match="etcd-3: not taken in anew"):
+        cluster.readmit("etcd-3", deadline_s=1)
+    assert [what for what, _ in changes_to(member)] == ["remove"]

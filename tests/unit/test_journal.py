@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import journal
+from harness import cuts, journal
 from harness.clock import WallClock
 from harness.errors import DriverError
 from harness.journal import Journal
@@ -17,7 +17,7 @@ from tests.unit.world import MemoryDriver, PlainDriver
 START = Undo("start", {"node": "pg-1"})
 THAW = Undo("thaw", {"node": "pg-2", "process": "patroni"})
 LINK = Link("pg-1", "etcd-1", 2379, "reject")
-MEND = Undo("mend", {"source": "pg-1", "destination": "etcd-1", "port": 2379, "drop": "reject"})
+MEND = cuts.undo_of([LINK], ["pg-1"])
 
 
 @pytest.fixture
@@ -166,10 +166,10 @@ def test_heal_calls_the_opposites_last_first(path: Path, driver: MemoryDriver) -
     for undo in (START, THAW, MEND):
         book.intend(undo)
     failures, said = heal(book, driver)
-    assert driver.seen == [("mend", LINK), ("thaw", ("pg-2", "patroni")), ("start", "pg-1")]
+    assert driver.seen == [("mend", (LINK,)), ("thaw", ("pg-2", "patroni")), ("start", "pg-1")]
     assert failures == []
     assert said == [
-        "undone: mend pg-1 etcd-1 2379 reject",
+        "undone: mend pg-1 to etcd-1",
         "undone: thaw pg-2 patroni",
         "undone: start pg-1",
     ]
@@ -239,7 +239,7 @@ def test_s3_is_made_well_by_the_runs_own_driver(path: Path, driver: MemoryDriver
     assert driver.seen == [("s3", "well")]
     assert clone.seen == []
     assert said == ["undone: s3 well"]
-    assert journal.machine_of(WELL) is None
+    assert journal.machines_of(WELL) == []
 
 
 def test_a_driver_without_s3_cannot_make_it_well(path: Path) -> None:
@@ -257,8 +257,8 @@ def test_each_machine_is_healed_by_the_driver_that_has_it(path: Path, driver: Me
     """Names are unique over all clusters of a run."""
     clone = clone_of(driver)
     book = Journal(path)
-    link = {"source": "copy-etcd-1", "destination": "copy-1", "port": None, "drop": "reject"}
-    for undo in (START, Undo("start", {"node": "copy-1"}), Undo("mend", link)):
+    mend = cuts.undo_of([Link("copy-etcd-1", "copy-1")], ["copy-etcd-1"])
+    for undo in (START, Undo("start", {"node": "copy-1"}), mend):
         book.intend(undo)
     assert journal.heal(book, driver, lambda _: None, clones=[clone]) == []
     assert driver.seen == [("start", "pg-1")]
@@ -275,10 +275,11 @@ def test_a_machine_that_nobody_has_is_the_own_drivers() -> None:
 
 
 def test_a_machine_that_is_gone_has_nothing_to_be_undone() -> None:
-    """Neither its start nor any thaw; a cut of its peers is not its own."""
+    """Neither its start, nor its pace, nor any thaw; a cut of its peers is not its own."""
     moot = list(journal.moot("pg-1"))
     assert Undo("start", {"node": "pg-1"}) in moot
-    assert [undo.arguments["process"] for undo in moot[1:]] == [
+    assert Undo("quicken", {"node": "pg-1"}) in moot
+    assert [undo.arguments["process"] for undo in moot if undo.method == "thaw"] == [
         "patroni",
         "postgres",
         "walreceiver",
@@ -291,3 +292,11 @@ def clone_of(driver: MemoryDriver) -> MemoryDriver:
     driver.seen.clear()
     (clone,) = driver.clones
     return clone
+
+
+def test_what_was_slow_is_quickened(path: Path, driver: MemoryDriver) -> None:
+    """By its own driver."""
+    book = Journal(path)
+    book.intend(Undo("quicken", {"node": "etcd-1"}))
+    assert heal(book, driver) == ([], ["undone: quicken etcd-1"])
+    assert driver.seen == [("quicken", "etcd-1")]

@@ -530,6 +530,19 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
         "14:17",
         "steps[2].partition.from_: unknown key 'from_'; .*; did you mean from?",
     ),
+    "a node that a group lacks": (
+        swap(
+            "- start: {ref: crash}",
+            "- partition: {from: [{role: leader}, {node: pg-9}], to: {service: dcs}}",
+        ),
+        "14:47",
+        "steps[2].partition.from[1].node: unknown node 'pg-9'; expected one of",
+    ),
+    "a group of nobody": (
+        swap("- start: {ref: crash}", "- partition: {from: [], to: {service: dcs}}"),
+        "14:23",
+        "steps[2].partition.from: found []; expected a mapping or a list with at least one entry",
+    ),
     "an unknown cluster": (
         swap("at: 4m", "cluster: restored"),
         "15:14",

@@ -56,7 +56,8 @@ def test_every_expectation_says_what_a_pass_does_not_show(pages) -> None:
 
 def test_keys_are_those_of_the_file(pages) -> None:
     """The page shows what is written in YAML, not what Python calls it."""
-    assert "| `from` | [target](scenario.md#target) | required |" in pages["verbs.md"]
+    target = "[target](scenario.md#target)"
+    assert f"| `from` | {target} or list of {target} | required |" in pages["verbs.md"]
     assert "| `for` | duration |" in pages["verbs.md"]
     assert "`{old-leader: read-only}`" in pages["verbs.md"]
     assert "| `primary-elb`, `replica-elb` | duration |" in pages["expectations.md"]

@@ -96,7 +96,7 @@ def test_the_az_of_a_role():
     assert Target.model_validate({"az": {"of": "leader"}}).az == {"of": "leader"}
     assert said(Target, {"az": {}})
     assert said(Target, {"az": {"of": "boss"}}) == [
-        "az.of: found 'boss'; expected one of leader, primary, replica, sync-standby"
+        "az.of: found 'boss'; expected one of leader, primary, replica, sync-standby, dcs-leader"
     ]
 
 

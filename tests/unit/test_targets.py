@@ -33,6 +33,8 @@ def resolve(world: MemoryWorld, target: Mapping[str, object], seed: int = 7) -> 
         ({"az": "c"}, ["pg-3", "etcd-3"]),
         ({"az": {"of": "leader"}}, ["pg-1", "pg-4", "etcd-1"]),
         ({"az": {"of": "sync-standby"}}, ["pg-2", "pg-5", "etcd-2"]),
+        ({"role": "dcs-leader"}, ["etcd-1"]),
+        ({"az": {"of": "dcs-leader"}}, ["pg-1", "pg-4", "etcd-1"]),
         ({"service": "dcs"}, ["etcd-1", "etcd-2", "etcd-3"]),
         ({"service": "elb"}, ["primary-elb", "replica-elb"]),
         ({"service": "patroni"}, ["pg-1", "pg-2", "pg-3", "pg-4", "pg-5"]),
@@ -146,3 +148,11 @@ def test_all_machines_of_a_cluster(world: MemoryWorld) -> None:
         *(f"pg-{n}" for n in range(1, 6)),
         *("etcd-1", "etcd-2", "etcd-3", "primary-elb", "replica-elb"),
     ]
+
+
+def test_without_a_quorum_no_dcs_member_leads(world: MemoryWorld) -> None:
+    """The driver says why."""
+    world.driver.quorum = False
+    world.driver.gone = {"etcd-1", "etcd-2"}
+    with pytest.raises(DriverError, match="no leader within"):
+        resolve(world, {"role": "dcs-leader"})

@@ -345,3 +345,28 @@ def test_the_session_is_closed():
     with members(member) as store:
         store.read(deadline_s=1)
         WallClock().wait_for(lambda: -11 in member.asked, timeout_s=2, what="the close")
+
+
+def test_one_member_alone_is_asked():
+    """The others would answer, too."""
+    with members(Member({}), Member(keys(leader=("pg-1", 5)))) as store:
+        assert store.read(deadline_s=1, member="zookeeper-2") == {"leader": "pg-1"}
+        assert store.read(deadline_s=1, member="zookeeper-1") == {}
+        with pytest.raises(DriverError, match="zookeeper-3: Conn"):
+            store.read(deadline_s=1, member="zookeeper-3")
+
+
+def test_the_leader_says_so():
+    """Followers do not."""
+    with members(Member({}, "follower"), Member({})) as store:
+        assert store.leader(deadline_s=1) == "zookeeper-2"
+    with (
+        members(Member({}, "follower")) as store,
+        pytest.raises(DriverError, match="does not lead"),
+    ):
+        store.leader(deadline_s=1)
+
+
+def test_nothing_need_be_done_for_a_member_that_lost_its_disk():
+    """Nobody is asked: none of them runs."""
+    ZooKeeper(MEMBERS, PREFIX).readmit("zookeeper-1", deadline_s=1)

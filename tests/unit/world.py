@@ -63,6 +63,8 @@ class PlainDriver:
         busy: how often somebody commits before each query, unless held.
         held: nobody does.
         gone: machines that were destroyed.
+        slowed: machines whose every answer takes a second longer.
+        members: the DCS members from the inside; of them only the power and the frost count.
         seen: each acting verb in the order of arrival, `("cut", Link(...))`, also of idle ones.
         idle: acting verbs that return with nothing done.
         refusing: methods that raise DriverError with this text.
@@ -103,6 +105,8 @@ class PlainDriver:
         self.before_act: Callable[[str, object], None] = lambda _verb, _what: None
         self.clients: dict[str, MemoryClient] = {}
         self._cluster = Cluster()
+        self.members: dict[str, Machine] = {}
+        self.slowed: dict[str, tuple[int | None, float]] = {}
         self._lost_at: int | None = None
         self._pid = 100
         self._lock = threading.RLock()
@@ -117,6 +121,7 @@ class PlainDriver:
 
     def _boot_all(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self.members = {member.name: Machine() for member in self.dcs_members}
         for number in range(cluster.nodes):
             self.inside[f"{self.scope or 'pg'}-{number + 1}"] = machine = Machine()
             self._boot(machine)
@@ -182,6 +187,8 @@ class PlainDriver:
     def machines(self, service: str) -> Sequence[str]:
         if service in ("patroni", "postgres"):
             return [node.name for node in self.nodes]
+        if service == "s3":
+            return ["s3"]
         elbs = [self._prefixed("primary-elb"), self._prefixed("replica-elb")]
         return elbs if service == "elb" else [member.name for member in self.dcs_members]
 
@@ -213,6 +220,8 @@ class PlainDriver:
             return [[f"{machine.timeline:08X}.history", text]] if parents else []
         if sql == "SELECT pg_is_in_recovery()":
             return [[machine.in_recovery]]
+        if "pg_last_wal_receive_lsn()" in sql:
+            return [[not machine.runs("walreceiver")]]
         for _ in range(0 if self.held else self.busy):
             self.wal.commit("drill.append", "busy")
         told = self.wal.answer(sql, machine.timeline)
@@ -228,6 +237,8 @@ class PlainDriver:
         if not machine.runs("patroni"):
             self.clock.sleep(deadline_s * self.pace)
             return Reply(0, "timed out")
+        if node in self.slowed:
+            self.clock.sleep(self.pace)
         self._elect()
         if method == "POST" and path == "/switchover":
             return self._switch_over(body)
@@ -267,12 +278,32 @@ class PlainDriver:
         ]
         return body
 
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
         self._obey("dcs")
-        if not self.quorum:
+        if not self.quorum or 2 * len(self._serving) <= len(self.members):
             raise DriverError(f"no quorum within {deadline_s:g} s")
+        if member is not None and member not in self._serving:
+            raise DriverError(f"{member}: silence for {deadline_s:g} s")
+        if member in self.slowed:
+            self.clock.sleep(self.pace)
         self._elect()
         return dict(self.keys)
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        self._obey("dcs_leader")
+        if 2 * len(self._serving) <= len(self.members):
+            raise DriverError(f"no leader within {deadline_s:g} s")
+        return min(self._serving)
+
+    @property
+    def _serving(self) -> set[str]:
+        """The DCS members that are there, have power and are not frozen."""
+        up = {name for name, member in self.members.items() if member.powered}
+        return {name for name in up - self.gone if not self.members[name].frozen}
+
+    def _machine(self, name: str) -> Machine:
+        """Return a node or a DCS member; ELBs live for ever."""
+        return self.inside.get(name) or self.members.get(name) or Machine()
 
     def _elect(self) -> None:
         """Move the leader key as time demands: lost at once, won after `failover_s`."""
@@ -289,7 +320,7 @@ class PlainDriver:
     def pids(self, node: str, process: Process) -> Sequence[int]:
         self._obey("pids")
         if node not in self.inside:
-            return [] if node in self.gone else [1]
+            return [] if node in self.gone or not self._machine(node).powered else [1]
         machine = self.inside[node]
         if not machine.powered:
             return []
@@ -306,11 +337,15 @@ class PlainDriver:
 
     def power_off(self, node: str) -> None:
         if self._act("power_off", node):
-            self.inside[node].powered = False
-            self.inside[node].frozen.clear()
+            self._machine(node).powered = False
+            self._machine(node).frozen.clear()
 
     def start(self, node: str) -> None:
-        if self._act("start", node) and not self.inside[node].powered:
+        if not self._act("start", node):
+            return
+        if node not in self.inside:
+            self._machine(node).powered = True
+        elif not self.inside[node].powered:
             machine = self.inside[node]
             machine.powered = True
             leader = self.keys.get("leader")
@@ -330,29 +365,42 @@ class PlainDriver:
 
     def freeze(self, node: str, process: Process) -> None:
         if self._act("freeze", (node, process)):
-            self.inside[node].frozen.add(process)
+            self._machine(node).frozen.add(process)
 
     def thaw(self, node: str, process: Process) -> None:
         if self._act("thaw", (node, process)):
-            self.inside[node].frozen.discard(process)
+            self._machine(node).frozen.discard(process)
 
-    def cut(self, link: Link) -> None:
-        if self._act("cut", link):
-            self.cuts.append(link)
+    def cut(self, links: Sequence[Link]) -> None:
+        if self._act("cut", tuple(links)):
+            self.cuts += links
 
-    def mend(self, link: Link) -> None:
-        if self._act("mend", link) and link in self.cuts:
-            self.cuts.remove(link)
+    def mend(self, links: Sequence[Link]) -> None:
+        if self._act("mend", tuple(links)):
+            self.cuts = [cut for cut in self.cuts if cut not in links]
 
-    def is_cut(self, link: Link) -> bool:
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        if self._act("slow", (machine, rate, loss)):
+            self.slowed[machine] = rate, loss
+
+    def quicken(self, machine: str) -> None:
+        if self._act("quicken", machine):
+            self.slowed.pop(machine, None)
+
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
         """A connection needs both ways: the answers of a cut peer are lost too."""
-        self._obey("is_cut")
-        ends = {(link.source, link.destination), (link.destination, link.source)}
-        return any((cut.source, cut.destination) in ends for cut in self.cuts)
+        self._obey("dead")
+        cut = {(one.source, one.destination) for one in self.cuts}
+        cut |= {(there, here) for here, there in cut}
+        return [
+            link
+            for link in links
+            if (link.source, link.destination) in cut or not self.pids(link.destination, "all")
+        ]
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator["MemorySilence"]:
-        if not self.inside[node].powered:
+        if not self._machine(node).powered or node in self.gone:
             raise DriverError(f"{node}: refused")
         yield MemorySilence(self)
 
@@ -422,9 +470,10 @@ class MemoryDriver(PlainDriver):
         self.gone.add(machine)
         if machine in self.inside:
             self.inside[machine] = Machine(powered=False)
-        elif self.gone >= {member.name for member in self.dcs_members}:
-            self.quorum = False
-            self.keys.clear()
+        elif machine in self.members:
+            self.members[machine] = Machine()
+            if self.gone >= self.members.keys():
+                self.keys.clear()
 
     def renew(self, machine: str) -> None:
         if not self._act("renew", machine):
@@ -438,8 +487,8 @@ class MemoryDriver(PlainDriver):
                 del self.keys["leader"]  # who finds its disk empty lets go of it
             leader = self.keys.get("leader", "")
             self.sent[leader] = self.sent.get(leader, 0) + self.copied
-        elif not self.gone & {member.name for member in self.dcs_members}:
-            self.quorum = True
+        elif machine in self.members:
+            self.members[machine] = Machine()
 
     def clone(self, name: str, cluster: Cluster, target: RecoveryTarget) -> Driver:
         self._act("clone", (name, target))
@@ -562,11 +611,14 @@ class MemoryClient:
                 self._driver.wal.commit("drill.probe", str(number))
             self._op(f"{job.name}/held.0", "write", "ok" if ok else "fail", number, "probe", node)
         elif "workload" not in self._driver.idle:
-            node = writers[0] if writers else None
+            near = [node for node in writers if not job.beside or node in job.beside]
+            node = near[0] if near else None
+            index = [*inside].index(job.beside[0]) if job.beside else 0
+            number += index * 1_000_000  # the clients in other AZs have numbers of their own
             if node:
                 self._driver.wal.commit("drill.append", str(number))
             ops: Json = [["append", 1, number]]
-            self._op(f"{job.name}/0.0", "txn", "ok" if node else "fail", ops, "append", node)
+            self._op(f"{job.name}/{index}.0", "txn", "ok" if node else "fail", ops, "append", node)
 
     def _op(
         self,
@@ -651,7 +703,7 @@ class MemoryWorld:
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         def heal() -> None:
             self.clock.sleep(seconds)
-            for one in undos:
+            for one in reversed(undos):
                 journal.undo(self.driver, one)
 
         self.tasks.append(self.clock.spawn(heal, "heal"))

@@ -3,7 +3,7 @@
 import ipaddress
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
@@ -39,6 +39,7 @@ from harness.drivers.docker.machines import (
     Site,
     client,
     machines,
+    rejoining,
 )
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.vault import NODES, UIDS, Share, server_files, shares
@@ -58,6 +59,9 @@ from harness.protocols import (
 from harness.scenario import Cluster
 
 _PATRONI_PORT = 8008
+# Until etcd's members take in one anew that is gone: they may refuse until they have missed it, or
+# have seen one another for 5 s.
+_READMIT_S = 30.0
 # /sys is the mount namespace's; /proc/net follows the network's.
 _TX_BYTES = "awk '/eth0:/ {print $10}' /proc/net/dev"
 # S3 at its worst that still answers. A qdisc shapes what a machine sends; what S3 receives is lost
@@ -102,6 +106,7 @@ class DockerDriver:
         self._containers = Containers(self._docker, run, labels, folder)
         self._consoles: dict[str, Console] = {}
         self._cuts: dict[str, list[Link]] = {}
+        self._slowed: dict[str, tuple[int | None, float]] = {}  # bytes a second, share lost
         # A `for:` that ends in the background may meet the cut of a step.
         self._filtering = threading.Lock()
         self._images: Mapping[str, str] = {}
@@ -110,6 +115,8 @@ class DockerDriver:
         self._authority = Authority()
         self._site = OWN
         self._beside: list[DockerDriver] = []
+        # DCS members that are to be made when there is none: they found the DCS anew.
+        self._founders: set[str] = set()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -287,10 +294,13 @@ class DockerDriver:
         assert isinstance(reply, dict)
         return Reply(int(str(reply["status"])), reply["body"])
 
-    def dcs(self, *, deadline_s: float) -> Mapping[str, str]:
-        keys = self._console(REGION).call("dcs", deadline_s=deadline_s)
+    def dcs(self, *, deadline_s: float, member: str | None = None) -> Mapping[str, str]:
+        keys = self._console(REGION).call("dcs", node=member or "", deadline_s=deadline_s)
         assert isinstance(keys, dict)
         return {name: str(value) for name, value in keys.items()}
+
+    def dcs_leader(self, *, deadline_s: float) -> str:
+        return str(self._console(REGION).call("dcs_leader", deadline_s=deadline_s))
 
     @contextmanager
     def is_silent(self, node: str) -> Iterator[Silence]:
@@ -345,7 +355,7 @@ class DockerDriver:
     def _let_begin(self, machine: str) -> None:
         """Let a machine that was just started go on, with the cuts that are to hold."""
         # Rules die with the machine (traps 4); it waits at its gate until they are back.
-        if self._cuts.get(machine):
+        if self._cuts.get(machine) or machine in self._slowed:
             self._filter(machine)
         if self._machines[machine].kind == "node":
             self._open_gate(machine)
@@ -388,39 +398,70 @@ class DockerDriver:
         # A process may end by itself between the look and the signal.
         self._containers.nemesis(f"kill -{signal} {pids} 2>/dev/null || true")
 
-    def cut(self, link: Link) -> None:
+    def cut(self, links: Sequence[Link]) -> None:
         with self._filtering:
-            self._cuts.setdefault(link.source, []).append(link)
-            self._filter(link.source)
+            for link in links:
+                self._cuts.setdefault(link.source, []).append(link)
+            self._filter_all(link.source for link in links)
 
-    def mend(self, link: Link) -> None:
+    def mend(self, links: Sequence[Link]) -> None:
         with self._filtering:
-            wanted = self._cuts.get(link.source, [])
-            self._cuts[link.source] = [one for one in wanted if one != link]
-            if self._first_pid(link.source) is not None:
-                self._filter(link.source)
+            for link in links:
+                wanted = self._cuts.get(link.source, [])
+                self._cuts[link.source] = [one for one in wanted if one != link]
+            self._filter_all(link.source for link in links)
 
-    def is_cut(self, link: Link) -> bool:
-        pid = self._first_pid(link.source)
-        if pid is None:
-            raise DriverError(f"{link.source} is down; nothing can be tried from it")
-        where = self._machines[link.destination]
-        port = link.port or where.port
-        attempt = f"timeout 1.5 bash -c '</dev/tcp/{where.address}/{port}'"
-        answer = self._containers.nemesis(
-            f"nsenter -t {pid} -n {attempt} 2>/dev/null && echo open || echo cut"
-        )
-        return answer.strip() == "cut"
+    def slow(self, machine: str, *, rate: int | None, loss: float) -> None:
+        with self._filtering:
+            self._slowed[machine] = rate, loss
+            self._filter(machine)
+
+    def quicken(self, machine: str) -> None:
+        with self._filtering:
+            self._slowed.pop(machine, None)
+            if self._first_pid(machine) is not None:
+                self._filter(machine)
+                self._inside(machine, packets.UNSHAPED)
+
+    def dead(self, links: Sequence[Link]) -> Sequence[Link]:
+        pids = {name: self._first_pid(name) for name in {link.source for link in links}}
+        if down := [name for name, pid in pids.items() if pid is None]:
+            raise DriverError(f"{', '.join(sorted(down))} is down; nothing can be tried from it")
+        tries = []
+        for number, link in enumerate(links):
+            where = self._machines[link.destination]
+            attempt = f"</dev/tcp/{where.address}/{link.port or where.port}"
+            inside = f"nsenter -t {pids[link.source]} -n timeout 1.5 bash -c '{attempt}'"
+            # The pipe orders nothing, but a line this short reaches it whole.
+            tries.append(f"({inside} 2>/dev/null || echo {number}) &")
+        found = self._containers.nemesis("\n".join([*tries, "wait"])).split()
+        return [links[number] for number in sorted(map(int, found))]
+
+    def _filter_all(self, names: Iterable[str]) -> None:
+        """Filter every machine of these that runs; the rest is filtered when it starts."""
+        running = [name for name in dict.fromkeys(names) if self._first_pid(name) is not None]
+        # Side by side, so that no partition comes about machine by machine.
+        begun = [f"{self._filtering_of(name)} & all+=($!)" for name in running]
+        ended = 'for one in "${all[@]}"; do wait "$one"; done'
+        if running:
+            self._containers.nemesis("\n".join(["set -e; all=()", *begun, ended]))
 
     def _filter(self, name: str, *, dark: bool = False) -> None:
         """Put the wanted packet rules of one machine in place, all at once."""
+        self._containers.nemesis(self._filtering_of(name, dark=dark))
+
+    def _filtering_of(self, name: str, *, dark: bool = False) -> str:
+        """Return the script that puts the wanted packet rules of one machine in place."""
         pid = self._first_pid(name)
         if pid is None:
             raise DriverError(f"{name} is down; its packets cannot be filtered")
         addresses = {machine.name: machine.address for machine in self._machines.values()}
-        script = packets.rules(self._cuts.get(name, []), addresses, dark=dark)
+        rate, loss = self._slowed.get(name, (None, 0.0))
+        script = packets.rules(self._cuts.get(name, []), addresses, dark=dark, loss=loss)
         inside = f"{packets.RESTORE} <<'RULES'\n{script}RULES\n{packets.HOOK}"
-        self._containers.nemesis(f"nsenter -t {pid} -n bash -ec {_quoted(inside)}")
+        if rate is not None:
+            inside += f"\n{packets.shaping(rate)}"
+        return f"nsenter -t {pid} -n bash -ec {_quoted(inside)}"
 
     # --- S3, and what is made from it: `protocols.Keeps` --------------------------------------
 
@@ -436,13 +477,10 @@ class DockerDriver:
     def s3(self, state: S3State) -> None:
         links = [Link(node.name, S3, S3_PORT) for node in self.nodes]
         if state == "outage":
+            self.cut(links)
             running = [link for link in links if self._first_pid(link.source) is not None]
-            for link in links:
-                if link in running:
-                    self.cut(link)
-                else:  # holds from its next start
-                    self._cuts.setdefault(link.source, []).append(link)
-            if open_still := [link.source for link in running if not self.is_cut(link)]:
+            dead = self.dead(running)
+            if open_still := [link.source for link in running if link not in dead]:
                 raise DriverError(f"s3 outage: {', '.join(open_still)} still reaches S3")
         elif state == "deny":
             if self._is_refused():
@@ -455,8 +493,7 @@ class DockerDriver:
             if (took_s := self._upload_s()) < _SLOW_S:
                 raise DriverError(f"s3 slow: an upload took {took_s:.1f} s; expected {_SLOW_S} s")
         else:
-            for link in links:
-                self.mend(link)
+            self.mend(links)
             self._inside(S3, "iptables -w -F INPUT")
             self._console(REGION).call("s3_allow")
 
@@ -494,6 +531,10 @@ class DockerDriver:
         if self._containers.pid(machine) is not None:
             self._filter(machine, dark=True)
         self._containers.destroy(self._machines[machine])
+        self._slowed.pop(machine, None)
+        members = {member.name for member in self.dcs_members}
+        if machine in members and not any(member in self._containers for member in members):
+            self._founders = members
 
     def renew(self, machine: str) -> None:
         spec = self._machines[machine]
@@ -502,6 +543,11 @@ class DockerDriver:
             self._return_from_s3(nodes)
             spec = self._machines[machine]
         self.destroy(machine)
+        if machine in self._founders:
+            self._founders.discard(machine)
+        elif spec.kind == "dcs":
+            self._console(REGION).call("dcs_readmit", node=machine, deadline_s=_READMIT_S)
+            spec = rejoining(spec)
         self._make(spec)
         self._let_begin(machine)
 
@@ -529,7 +575,8 @@ class DockerDriver:
         if made_of != (self._cluster.postgres, self._cluster.dcs):
             self._images = self._images_of(cluster)
         self._site, self._cluster = site, cluster
-        self._consoles, self._cuts, self._beside = {}, {}, []
+        self._consoles, self._cuts, self._slowed = {}, {}, {}
+        self._beside, self._founders = [], set()
         self._machines = {machine.name: machine for machine in (*shared, *planned)}
         # All nodes of a run read the same volume; what they show has a folder for each cluster.
         files = server_files(self._authority, planned).items()

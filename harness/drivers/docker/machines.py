@@ -3,7 +3,7 @@
 import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -186,6 +186,13 @@ def _etcd(name: str, az: str, where: str, members: Sequence[_Member], stack: Sta
             *stack.etcd_flags,
         ),
     )
+
+
+def rejoining(member: Machine) -> Machine:
+    """Return a DCS member whose disk is empty, but not that of the others."""
+    # ZooKeeper's members ask one another what there is; an etcd founds a cluster unless told.
+    flags = ("--initial-cluster-state=existing",) if member.image == "etcd" else ()
+    return replace(member, command=(*member.command, *flags))
 
 
 def _zookeeper(name: str, az: str, where: str, members: Sequence[_Member], stack: Stack) -> Machine:

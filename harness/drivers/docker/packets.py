@@ -8,13 +8,16 @@ from harness.protocols import Link
 _CHAIN = "DRILL"
 
 
-def rules(links: Sequence[Link], addresses: Mapping[str, str], *, dark: bool) -> str:
+def rules(
+    links: Sequence[Link], addresses: Mapping[str, str], *, dark: bool, loss: float = 0.0
+) -> str:
     """Return a script for `iptables-restore --noflush` in one machine's network namespace.
 
     Args:
         links: the cuts whose source is this machine.
         addresses: of every machine in the cluster.
         dark: lose every packet in both directions, as a machine without power does.
+        loss: lose this share of the packets in both directions.
 
     `lo` is spared: losing it too would be another failure than the one meant (traps 5).
     """
@@ -25,6 +28,9 @@ def rules(links: Sequence[Link], addresses: Mapping[str, str], *, dark: bool) ->
         lines += [
             f"-A {_CHAIN} -d {addresses[link.destination]} {rule}" for rule in _verdicts(link)
         ]
+    if loss:
+        chance = f"-m statistic --mode random --probability {loss:.4f} -j DROP"
+        lines += [f"-A {_CHAIN} ! -o lo {chance}", f"-A {_CHAIN}-IN ! -i lo {chance}"]
     return "\n".join([*lines, "COMMIT", ""])
 
 
@@ -46,3 +52,15 @@ HOOK = (
     f"iptables -w -C OUTPUT -j {_CHAIN} 2>/dev/null || iptables -w -I OUTPUT -j {_CHAIN}; "
     f"iptables -w -C INPUT -j {_CHAIN}-IN 2>/dev/null || iptables -w -I INPUT -j {_CHAIN}-IN"
 )
+
+
+def shaping(rate: int) -> str:
+    """Return the command that lets so many bytes a second leave a machine; the rest queues.
+
+    A burst of one full packet; a queue that is never full, for it is not to lose any.
+    """
+    return f"tc qdisc replace dev eth0 root tbf rate {8 * rate}bit burst 1600 limit 10mb"
+
+
+# Also where nothing is shaped.
+UNSHAPED = "tc qdisc del dev eth0 root 2>/dev/null || true"

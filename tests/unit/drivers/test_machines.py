@@ -4,6 +4,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from harness.drivers.docker.machines import (
     machines,
     overlay,
     package_root,
+    rejoining,
 )
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.subnet import SITES
 from harness.history import Json
 from harness.protocols import RecoveryTarget
-from harness.scenario import Cluster, PatroniSettings, Sync
+from harness.scenario import Cluster, DcsKind, PatroniSettings, Sync
 
 NET = ipaddress.IPv4Network("198.18.7.0/24")
 SMALL: Mapping[str, Json] = {"parameters": {"shared_buffers": "32MB", "max_connections": 300}}
@@ -100,6 +102,25 @@ def test_an_etcd_member_knows_the_others_by_address() -> None:
     assert "--name=etcd-2" in command
     assert "--advertise-client-urls=http://198.18.7.22:2379" in command
     assert set(Stack().etcd_flags) <= set(command)
+
+
+def test_a_member_that_lost_its_disk_founds_no_cluster() -> None:
+    """An etcd must be told that there is one; ZooKeeper's members ask."""
+    member = made()["etcd-2"]
+    assert rejoining(member).command == (*member.command, "--initial-cluster-state=existing")
+    zookeeper = made(Cluster(dcs="zookeeper"))["zookeeper-2"]
+    assert rejoining(zookeeper) == zookeeper
+
+
+@pytest.mark.parametrize("dcs", ["etcd", "zookeeper"])
+def test_nothing_in_a_nodes_configuration_is_its_own(dcs: DcsKind) -> None:
+    """What an auto scaling group starts in its place is made of the same words."""
+    nodes = [m for m in made(Cluster(nodes=5, dcs=dcs)).values() if m.kind == "node"]
+    same = [replace(node, name="", az="", address="") for node in nodes]
+    assert all(one == same[0] for one in same)
+    own = {word for node in nodes for word in (node.name, node.address)}
+    words = " ".join([*same[0].command, *same[0].environment.values()])
+    assert not [word for word in own if word in words]
 
 
 def test_one_dcs_member_knows_itself_alone() -> None:

@@ -7,8 +7,8 @@ ADDRESSES = {"pg-1": "198.18.7.11", "etcd-1": "198.18.7.21", "etcd-2": "198.18.7
 HEAD = "*filter\n:DRILL - [0:0]\n:DRILL-IN - [0:0]\n"
 
 
-def rules(*links: Link, dark: bool = False) -> str:
-    text = packets.rules(links, ADDRESSES, dark=dark)
+def rules(*links: Link, dark: bool = False, loss: float = 0.0) -> str:
+    text = packets.rules(links, ADDRESSES, dark=dark, loss=loss)
     assert text.startswith(HEAD), "the chains are emptied first, so a script is the whole truth"
     assert text.endswith("COMMIT\n")
     return text.removeprefix(HEAD).removesuffix("COMMIT\n")
@@ -69,3 +69,17 @@ def test_the_hook_jumps_once_however_often_it_runs() -> None:
         asked = f"iptables -w -C {chain} -j {own} 2>/dev/null"
         assert f"{asked} || iptables -w -I {chain} -j {own}" in packets.HOOK
     assert "--noflush" in packets.RESTORE
+
+
+def test_loss_is_by_chance_and_both_ways() -> None:
+    """After the cuts, which lose everything; what a machine says to itself is spared."""
+    chance = "-m statistic --mode random --probability 0.2000 -j DROP\n"
+    assert rules(Link("pg-1", "etcd-1"), loss=0.2) == (
+        f"-A DRILL -d 198.18.7.21 -j DROP\n-A DRILL ! -o lo {chance}-A DRILL-IN ! -i lo {chance}"
+    )
+
+
+def test_a_rate_is_told_in_bits() -> None:
+    """As tc wants it; a burst holds one full packet."""
+    shaping = packets.shaping(4096)
+    assert shaping == "tc qdisc replace dev eth0 root tbf rate 32768bit burst 1600 limit 10mb"

@@ -23,6 +23,24 @@ def test_thaw_is_journalled_before_the_freeze(process: Process) -> None:
     assert (done["nodes"], done["at"], done["process"]) == (["pg-1"], 0, process)
 
 
+def test_a_walreceiver_that_receives_is_not_frozen() -> None:
+    """Shown by what the leader writes."""
+    world = MemoryWorld()
+    world.driver.idle = {"freeze"}
+    with pytest.raises(DriverError, match="pg-2 still receives WAL"):
+        freeze("walreceiver", role=None, node="pg-2").perform(world)
+    assert world.now_s >= 1
+
+
+def test_without_a_leader_a_walreceiver_has_nothing_to_miss() -> None:
+    """So nothing could be shown."""
+    world = MemoryWorld()
+    world.driver.failover_s = 99
+    del world.driver.keys["leader"]
+    with pytest.raises(DriverError, match="nobody leads whose WAL pg-2 could miss"):
+        freeze("walreceiver", role=None, node="pg-2").perform(world)
+
+
 @pytest.mark.parametrize("process", ["patroni", "all"])
 def test_a_patroni_that_answers_is_not_frozen(process: Process) -> None:
     """A freeze that does nothing is an error."""
@@ -66,3 +84,29 @@ def test_without_for_nothing_heals_by_itself() -> None:
     world = MemoryWorld()
     freeze().perform(world)
     assert world.tasks == []
+
+
+def test_dcs_members_are_frozen_whole() -> None:
+    """The one that is left has no quorum, and answers nobody."""
+    world = MemoryWorld()
+    frozen = Freeze.model_validate({"service": "dcs", "pick": 2}).perform(world)["nodes"]
+    assert isinstance(frozen, list)
+    assert [name for name, one in world.driver.members.items() if one.frozen] == frozen
+    with pytest.raises(DriverError, match="no quorum"):
+        world.driver.dcs(deadline_s=1)
+
+
+def test_a_dcs_member_that_answers_is_not_frozen() -> None:
+    """By a read of its own."""
+    world = MemoryWorld()
+    world.driver.idle = {"freeze"}
+    with pytest.raises(DriverError, match=r"etcd-\d still answers"):
+        Freeze.model_validate({"service": "dcs", "pick": "one"}).perform(world)
+
+
+def test_a_dcs_member_runs_no_patroni() -> None:
+    """Nothing is frozen, and nothing journalled."""
+    world = MemoryWorld()
+    with pytest.raises(DriverError, match="is no node and runs no patroni; expected nodes"):
+        Freeze.model_validate({"service": "dcs", "process": "patroni"}).perform(world)
+    assert world.seen == []

@@ -110,3 +110,22 @@ def test_power_off_takes_no_program(extra: dict[str, str]) -> None:
     """The two ways of killing do not mix."""
     with pytest.raises(ValidationError, match="expected one of the two"):
         power_off(role="leader", **extra)
+
+
+@pytest.mark.parametrize("pick", ["one", 2, "all"])
+def test_dcs_members_lose_power_too(pick: object) -> None:
+    """One, a quorum, or all of them."""
+    world = MemoryWorld()
+    done = power_off(service="dcs", pick=pick).perform(world)
+    lost = done["nodes"]
+    assert isinstance(lost, list)
+    assert [name for name, one in world.driver.members.items() if not one.powered] == lost
+    assert len(lost) == {"one": 1, 2: 2, "all": 3}[pick]
+
+
+def test_a_dcs_member_that_still_runs_did_not_lose_power() -> None:
+    """Whatever it is, its processes are looked for."""
+    world = MemoryWorld()
+    world.driver.idle = {"power_off"}
+    with pytest.raises(DriverError, match=r"etcd-\d still runs; expected no process"):
+        power_off(service="dcs", pick="one").perform(world)

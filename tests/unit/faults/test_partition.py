@@ -1,12 +1,15 @@
 """Tests for harness.faults.partition: cuts that were open before and are dead after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import pytest
+from pydantic import ValidationError
 
 from harness.errors import DriverError
 from harness.faults.partition import Partition
 from harness.protocols import Link, Undo
+from harness.scenario import Cluster
 from tests.unit.world import MemoryWorld
 
 LEADER: Mapping[str, object] = {"role": "leader"}
@@ -14,19 +17,22 @@ DCS: Mapping[str, object] = {"service": "dcs"}
 
 
 def partition(
-    here: Mapping[str, object] = LEADER, there: Mapping[str, object] = DCS, **more: object
+    here: Mapping[str, object] | Sequence[Mapping[str, object]] = LEADER,
+    there: Mapping[str, object] | Sequence[Mapping[str, object]] = DCS,
+    **more: object,
 ) -> Partition:
     return Partition.model_validate({"from": here, "to": there, **more})
 
 
-def test_every_mend_is_journalled_before_the_first_cut() -> None:
-    """A run that dies between two cuts leaves none without its undo."""
+def test_the_mend_is_journalled_before_the_cut() -> None:
+    """One entry for all links, which are cut at once."""
     world = MemoryWorld()
     done = partition().perform(world)
-    assert world.verbs() == ["undo later"] * 6 + ["cut"] * 6
-    undone = [what.arguments for verb, what in world.seen if isinstance(what, Undo)]
-    made = [what for verb, what in world.seen if verb == "cut"]
-    assert [Link(**arguments) for arguments in undone] == made  # type: ignore[arg-type]
+    (_, undo), (_, made) = world.seen
+    assert world.verbs() == ["undo later", "cut"]
+    assert isinstance(undo, Undo)
+    assert undo.arguments["links"] == [asdict(link) for link in world.driver.cuts]
+    assert made == tuple(world.driver.cuts)
     assert (done["nodes"], done["to"], done["links"]) == (
         ["pg-1"],
         [f"etcd-{n}" for n in (1, 2, 3)],
@@ -58,7 +64,7 @@ def test_a_link_that_is_open_after_was_not_cut() -> None:
     world.driver.idle = {"cut"}
     with pytest.raises(DriverError, match=r"pg-1 to etcd-1, .*: still open after the cut"):
         partition().perform(world)
-    assert world.verbs().count("undo later") == 6
+    assert world.verbs().count("undo later") == 1
 
 
 def test_there_must_be_something_to_cut() -> None:
@@ -89,6 +95,32 @@ def test_for_mends_in_the_background() -> None:
 def test_an_attempt_that_cannot_be_made_is_the_drivers_error() -> None:
     """A machine that is down can try nothing."""
     world = MemoryWorld()
-    world.driver.refusing = {"is_cut": "pg-1 is down"}
+    world.driver.refusing = {"dead": "pg-1 is down"}
     with pytest.raises(DriverError, match="pg-1 is down"):
         partition().perform(world)
+
+
+def test_groups_of_several_targets() -> None:
+    """A minority: the AZ of the leader and one replica, cut off every other node and DCS member."""
+    world = MemoryWorld(Cluster(nodes=5))
+    rest = [{"service": "cluster"}, {"service": "dcs"}]
+    done = partition([{"az": {"of": "leader"}}, {"node": "pg-4"}, {"node": "pg-5"}], rest).perform(
+        world
+    )
+    assert done["nodes"] == ["pg-1", "pg-4", "etcd-1", "pg-5"]
+    assert done["to"] == ["pg-2", "pg-3", "etcd-2", "etcd-3"]
+    assert done["links"] == len(world.driver.cuts) == 2 * 4 * 4
+
+
+@pytest.mark.parametrize("pick", ["one", 2, "all"])
+def test_one_member_a_quorum_or_all_of_the_dcs(pick: object) -> None:
+    """Of a service as many as are asked for."""
+    world = MemoryWorld()
+    done = partition(there={"service": "dcs", "pick": pick}).perform(world)
+    assert done["links"] == 2 * {"one": 1, 2: 2, "all": 3}[pick]
+
+
+def test_a_group_is_of_somebody() -> None:
+    """An empty list says nothing."""
+    with pytest.raises(ValidationError):
+        partition([])

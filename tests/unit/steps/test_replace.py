@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from harness.errors import DriverError
+from harness.faults.destroy import Destroy
 from harness.history import Json
 from harness.protocols import Undo
 from harness.steps.replace import Replace
@@ -127,3 +128,47 @@ def test_a_driver_that_keeps_nothing_replaces_nothing() -> None:
     plain.up(world.cluster)
     with pytest.raises(DriverError, match="replace: the memory driver keeps nothing in S3"):
         replace(MemoryWorld(driver=plain, beside=world), node="pg-3")
+
+
+def test_dcs_members_are_replaced_one_after_the_other() -> None:
+    """Two without their disks at once would be a quorum that remembers nothing."""
+    world = MemoryWorld()
+    renew = world.driver.renew
+
+    def slowly(machine: str) -> None:
+        assert world.driver.dcs(deadline_s=1), "the others serve"
+        renew(machine)
+        world.driver.members[machine].powered = False
+
+        def later() -> None:
+            world.clock.sleep(3)
+            world.driver.members[machine].powered = True
+
+        world.clock.spawn(later, "later")
+
+    world.driver.renew = slowly  # type: ignore[method-assign]
+    done = replace(world, service="dcs", pick=2)
+    assert renewed(world) == done["nodes"]
+    assert 6 <= float(str(done["seconds"])) < 8
+
+
+def test_a_dcs_member_that_never_serves_was_not_replaced() -> None:
+    """It is waited for as long as was said."""
+    world = MemoryWorld()
+    world.driver.idle = {"renew"}
+    world.driver.gone = {"etcd-1", "etcd-2", "etcd-3"}
+    with pytest.raises(DriverError, match=r"an answer of etcd-\d did not happen within 9 s"):
+        replace(world, service="dcs", pick="one", timeout="9s")
+
+
+def test_a_dcs_member_that_was_destroyed_is_replaced() -> None:
+    """By the name of the step that did it; the others had a quorum all the time."""
+    world = MemoryWorld()
+    lost = Destroy.model_validate({"service": "dcs", "pick": "one"}).perform(world)["nodes"]
+    assert isinstance(lost, list)
+    world.named = {"lost": [str(name) for name in lost]}
+    assert world.driver.dcs(deadline_s=1)
+    with pytest.raises(DriverError, match="silence"):
+        world.driver.dcs(deadline_s=1, member=str(lost[0]))
+    replace(world, ref="lost")
+    assert world.driver.dcs(deadline_s=1, member=str(lost[0]))

@@ -162,7 +162,7 @@ def test_a_leader_of_another_cluster_is_not_waited_for() -> None:
 
     def confuse(name: str, cluster: Cluster, target: RecoveryTarget) -> object:
         made = clone(name, cluster, target)
-        of_clone(world).dcs = lambda *, deadline_s: {"leader": "pg-1"}  # type: ignore[method-assign]  # noqa: ARG005
+        of_clone(world).dcs = lambda **_: {"leader": "pg-1"}  # type: ignore[method-assign]
         return made
 
     world.driver.clone = confuse  # type: ignore[assignment, method-assign]

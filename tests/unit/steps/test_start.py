@@ -3,6 +3,7 @@
 import pytest
 
 from harness.errors import DriverError
+from harness.faults.kill import Kill
 from harness.protocols import Undo
 from harness.steps.start import Start
 from tests.unit.world import MemoryWorld
@@ -44,3 +45,26 @@ def test_a_refused_start_leaves_the_undo_open() -> None:
     with pytest.raises(DriverError, match="no space left"):
         start().perform(world)
     assert world.verbs() == ["start"]
+
+
+def test_a_dcs_member_is_up_without_a_quorum() -> None:
+    """It accepts connections, and serves nobody yet."""
+    world = MemoryWorld()
+    Kill.model_validate({"service": "dcs", "pick": "all", "how": "power-off"}).perform(world)
+    world.named = {"lost": ["etcd-1", "etcd-2", "etcd-3"]}
+    done = Start.model_validate({"ref": "lost", "pick": "one"}).perform(world)
+    assert len(done["nodes"]) == 1  # type: ignore[arg-type]
+    with pytest.raises(DriverError, match="no quorum"):
+        world.driver.dcs(deadline_s=1)
+    Start.model_validate({"ref": "lost"}).perform(world)
+    assert world.driver.dcs(deadline_s=1)
+
+
+def test_a_dcs_member_that_never_accepts_was_not_started() -> None:
+    """Likewise."""
+    world = MemoryWorld()
+    Kill.model_validate({"service": "dcs", "pick": "all", "how": "power-off"}).perform(world)
+    world.named = {"lost": ["etcd-1"]}
+    world.driver.idle = {"start"}
+    with pytest.raises(DriverError, match="an answer of etcd-1 did not happen"):
+        Start.model_validate({"ref": "lost"}).perform(world)

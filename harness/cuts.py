@@ -1,0 +1,77 @@
+"""Links that a fault cuts: which they are, that they were open before, and that they are dead."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.errors import DriverError
+from harness.protocols import Drop, Link, Undo, World
+from harness.scenario import Target
+
+
+def group(world: World, targets: Target | Sequence[Target]) -> Sequence[str]:
+    """Return the machines that one target, or any of several, means now; each once.
+
+    Raises:
+        DriverError: when one of them means none.
+    """
+    several = [targets] if isinstance(targets, Target) else targets
+    return list(dict.fromkeys(name for one in several for name in world.resolve(one)))
+
+
+def between(
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    port: int | None = None,
+    drop: Drop = "blackhole",
+    *,
+    both: bool,
+) -> list[Link]:
+    """Return the links from each of ours to each of theirs, and with `both` those back."""
+    out = [Link(a, b, port, drop) for a in ours for b in theirs]
+    back = [Link(b, a, port, drop) for a in ours for b in theirs]
+    return [*out, *back] if both else out
+
+
+def undo_of(links: Sequence[Link], hit: Sequence[str]) -> Undo:
+    """Return what mends them all at once; it is recorded as the end of what these machines met."""
+    return Undo("mend", {"nodes": list(hit), "links": [asdict(link) for link in links]})
+
+
+def expect_open(world: World, verb: str, links: Sequence[Link]) -> None:
+    """Show that each link is open.
+
+    Raises:
+        DriverError: with those that are not: a cut of them would prove nothing.
+    """
+    dead = world.driver.dead(links)
+    if dead:
+        raise DriverError(
+            f"{verb}: {_told(dead)}: dead before the cut, which proves nothing; expected open links"
+        )
+
+
+def expect_dead(world: World, verb: str, links: Sequence[Link]) -> None:
+    """Show that no link is open any more.
+
+    Raises:
+        DriverError: with those that are.
+    """
+    dead = set(world.driver.dead(links))
+    alive = [link for link in links if link not in dead]
+    if alive:
+        raise DriverError(f"{verb}: {_told(alive)}: still open after the cut; expected dead links")
+
+
+def expect_mended(world: World, verb: str, links: Sequence[Link]) -> None:
+    """Show that each link is open again.
+
+    Raises:
+        DriverError: with those that are not.
+    """
+    dead = world.driver.dead(links)
+    if dead:
+        raise DriverError(f"{verb}: {_told(dead)}: dead after the mend; expected open links")
+
+
+def _told(links: Sequence[Link]) -> str:
+    return ", ".join(f"{link.source} to {link.destination}" for link in links)
