@@ -24,7 +24,7 @@ FLOORS = (
     ("expectation", "protocols", "sightings", "check"),
     (
         *("registry", "conditions", "contents", "document", "journal", "reaper", "storage"),
-        *("targets", "together", "validity", "wire"),
+        *("targets", "together", "validity", "wire", "budget", "turns"),
     ),
     (*PLUGIN_FOLDERS, "client"),
     ("engines",),
