@@ -69,6 +69,9 @@ class PlainDriver:
         bugs: methods that raise this, which nobody foresaw.
         noisy: what peers see of a power-off that is none.
         failover_s: from the leader's loss to the next one.
+        room_s: how long it waits for room.
+        rooms: each that it had: the clusters that it was for.
+        rooms_end: of each that it gave back, how often it was down by then.
         pace: how much of a wait for silence is really waited; 0 is nothing.
         before_act: called with each acting verb before it acts.
     """
@@ -96,6 +99,9 @@ class PlainDriver:
         self.keys: dict[str, str] = {}
         self.cuts: list[Link] = []
         self.inside: dict[str, Machine] = {}
+        self.room_s = 0.0
+        self.rooms: list[Sequence[Cluster]] = []
+        self.rooms_end: list[int] = []
         self.ups = 0
         self.downs = 0
         self.switchover_to: str | None = None
@@ -108,6 +114,16 @@ class PlainDriver:
         self._lock = threading.RLock()
 
     # --- life ------------------------------------------------------------------------------
+
+    @contextmanager
+    def room(self, cluster: Cluster, restored: Sequence[Cluster] = ()) -> Iterator[None]:
+        self.clock.sleep(self.room_s)
+        self._obey("room")
+        self.rooms.append((cluster, *restored))
+        try:
+            yield
+        finally:
+            self.rooms_end.append(self.downs)
 
     def up(self, cluster: Cluster) -> None:
         self._obey("up")
