@@ -54,16 +54,22 @@ def may_begin(mine: Ticket, others: Sequence[Ticket], room: Room, family: frozen
     """
     if any(one.begun and one.by_hand and one.owner in family for one in others):
         return True
-    if any(not one.begun and one.number < mine.number for one in others):
+    if ahead_of(mine, others):
         return False
     return room.takes(mine.cost, [one.cost for one in others if one.begun])
 
 
+def ahead_of(mine: Ticket, others: Sequence[Ticket]) -> Sequence[Ticket]:
+    """Return those who wait, and asked before."""
+    return [one for one in others if not one.begun and one.number < mine.number]
+
+
 def reason(mine: Ticket, others: Sequence[Ticket], room: Room) -> str:
     """Return what a run waits for, as a sentence."""
-    before = [one for one in others if one.begun or one.number < mine.number]
-    held = budget.total(one.cost for one in before if one.begun)
-    whom = f"{len(before)} other {'cluster' if len(before) == 1 else 'clusters'}"
+    running = [one for one in others if one.begun]
+    before = len(running) + len(ahead_of(mine, others))
+    held = budget.total(one.cost for one in running)
+    whom = f"{before} other {'cluster' if before == 1 else 'clusters'}"
     return f"waiting for {whom}: {held} of {room.all} are taken, and this needs {mine.cost}"
 
 
@@ -75,8 +81,12 @@ class Turn:
         self._path = path
         self.ticket = ticket
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._write()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._write()
+        except OSError:
+            self.release()
+            raise
 
     def begin(self) -> None:
         """Take the room; the caller has the folder to itself."""
@@ -102,8 +112,9 @@ class Turn:
                 "begun": self.ticket.begun,
             }
         )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        # In this order: what stands there can be written over though the disk is full by now.
+        length = os.pwrite(self._file, text.encode(), 0)
+        os.ftruncate(self._file, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,10 @@ class Turns:
         with self._alone(clock):
             taken = [number for number, _ in self._files()]
             ticket = Ticket(max(taken, default=0) + 1, cost, reaper.owner(), by_hand)
-            turn = Turn(self.folder / f"{ticket.number}-{uuid4().hex}", ticket)
+            try:
+                turn = Turn(self.folder / f"{ticket.number}-{uuid4().hex}", ticket)
+            except OSError as error:
+                raise self._unusable(error) from None
         try:
             self._wait(turn, clock, says)
         except BaseException:
@@ -155,7 +169,8 @@ class Turns:
             if not told:
                 says(reason(turn.ticket, others, room))
                 told = True
-            clock.sleep(_LOOK_S)
+            # Whoever is far behind looks less often: a hundred waiting cells must cost nothing.
+            clock.sleep(_LOOK_S * (1 + len(ahead_of(turn.ticket, others))))
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         for path in self.folder.iterdir():
@@ -176,6 +191,9 @@ class Turns:
                     number, cost, said["owner"], bool(said["by_hand"]), bool(said["begun"])
                 )
 
+    def _unusable(self, error: OSError) -> DriverError:
+        return DriverError(f"{self.folder}: {error}; expected a folder to lock files in")
+
     @contextmanager
     def _alone(self, clock: Clock) -> Iterator[None]:
         """Have the folder to oneself, for a moment."""
@@ -183,9 +201,7 @@ class Turns:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise DriverError(
-                f"{self.folder}: {error}; expected a folder to lock files in"
-            ) from None
+            raise self._unusable(error) from None
         try:
             clock.wait_for(
                 lambda: _locked(lock),

@@ -325,3 +325,17 @@ def test_family_is_this_process_and_all_above_it() -> None:
     names = set(child.stdout.split())
     assert reaper.family() < names
     assert reaper.owner() in reaper.family()
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(folder: Path, monkeypatch) -> None:
+    """A ticket that says nothing would be a riddle to all others."""
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(DriverError, match="No space left on device"):
+            take(folder, 1)
+    assert files(folder) == ["lock"]
+    take(folder, 1).release()
