@@ -38,15 +38,16 @@ def _one_start() -> float:
         run = f"bench{CLOCK.now_ns() % 10**8:08d}"
         driver = drivers.make("docker", run, Path(folder), CLOCK)
         cluster = Cluster(sync="async")
-        begun = CLOCK.now_ns()
-        try:
-            driver.up(cluster)
-            CLOCK.wait_for(
-                lambda: _steady(driver, cluster), timeout_s=120, what="steady", every_s=0.1
-            )
-            return (CLOCK.now_ns() - begun) / NS
-        finally:
-            driver.down()
+        with driver.room(cluster):
+            begun = CLOCK.now_ns()
+            try:
+                driver.up(cluster)
+                CLOCK.wait_for(
+                    lambda: _steady(driver, cluster), timeout_s=120, what="steady", every_s=0.1
+                )
+                return (CLOCK.now_ns() - begun) / NS
+            finally:
+                driver.down()
 
 
 def _steady(driver: Driver, cluster: Cluster) -> bool:

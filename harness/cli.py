@@ -78,7 +78,9 @@ def run(
     cell: CellOption = None,
     repeat: RepeatOption = None,
     seed: SeedOption = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells that run side by side.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells that run side by side, as far as there is room.")
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where results go.", show_default="runs/SCENARIO-SEED"),
@@ -400,10 +402,11 @@ def reap(*, as_json: JsonOption = False) -> int:
 @image.command("build")
 def image_build(*, as_json: JsonOption = False) -> int:
     """Build the images that are missing; an unchanged tree builds nothing."""
+    from harness.clock import WallClock
     from harness.drivers.docker import images
     from harness.drivers.docker.engine import connect
 
-    references = images.ensure(connect(), _say)
+    references = images.ensure(connect(), _say, clock=WallClock())
     if as_json:
         _print_json(references)
     else:
@@ -427,6 +430,8 @@ def test(
     ] = False,  # noqa: PT028 - a command, not a test
 ) -> int:
     """Run the project's own tests and scenarios; further arguments are pytest's."""
+    from harness import budget
+
     root = Path(__file__).resolve().parent.parent
     if not (root / "tests").is_dir():
         raise HarnessError(f"{root}: no tests here; expected a checkout of the project")
@@ -437,10 +442,11 @@ def test(
         if not mutants and not any(word.startswith(("-m", "--sample")) for word in words):
             # Each check and each scenario, but not each combination: `tox -e docker` has them all.
             words += [f"--sample={_CELLS_OF_EACH}", "-m", "not slow"]
-    # Two at a time: a cluster mostly waits, and two fill the two cores of a small machine.
+    # As many as there is room for: a cluster mostly waits, and two fill the two cores of a small
+    # machine.
     # Steal work: the longest tests are the clusters, and they stand together.
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):
-        words += ["-n", "2", "--dist", "worksteal"]
+        words += ["-n", str(budget.workers()), "--dist", "worksteal"]
     with tempfile.TemporaryDirectory(prefix="drill-test-") as folder:
         report = Path(folder) / "junit.xml"
         if mutants:

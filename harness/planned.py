@@ -51,6 +51,7 @@ class Cell:
         id: the text in brackets, `nodes=3-sync=quorum`; empty without a matrix.
         variables: the matrix's choices, by their dotted paths or names.
         skip: why this cell cannot run here, or None.
+        restored: the clusters that its steps make beside its own.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Cell:
     steps: Sequence[PlannedStep]
     expectations: Sequence[PlannedExpectation]
     skip: str | None = None
+    restored: Sequence[Cluster] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,8 +187,21 @@ class Driver(Protocol):
 
     name: ClassVar[str]
 
+    def room(
+        self, cluster: Cluster, restored: Sequence[Cluster] = ()
+    ) -> AbstractContextManager[None]:
+        """Hold room for a cluster, and for those restored beside it, while the block lasts.
+
+        Beside too many others a cluster is late, and nothing can be measured. Waits for as long
+        as it takes, and says so; also makes what has to be made before any cluster (images).
+        """
+        ...
+
     def up(self, cluster: Cluster) -> None:
-        """Start the cluster; return when each machine runs (not yet when it is healthy)."""
+        """Start the cluster; return when each machine runs (not yet when it is healthy).
+
+        Outside of a `room` it waits for room for itself, until `down`.
+        """
         ...
 
     def down(self) -> None:

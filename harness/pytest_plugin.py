@@ -8,6 +8,7 @@ What a run needs is imported when an item is collected, since this module is loa
 pytest session of its environment.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -119,6 +120,31 @@ def pytest_configure_node(node: object) -> None:
     node.workerinput["drill_seed"] = config.stash[_SESSION].seed  # type: ignore[attr-defined]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Answer `-n auto` where there are scenarios: as many as there is room for clusters."""
+    local = config.getoption("drill_backend") in (None, "docker")
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or not local:
+        return None  # xdist's own answer
+    here = config.invocation_params.dir
+    places = [config.rootpath, *(here / word.split("::")[0] for word in config.args)]
+    if not any(_has_scenarios(place, config) for place in places):
+        return None
+    from harness import budget
+
+    return budget.workers()
+
+
+def _has_scenarios(place: Path, config: pytest.Config) -> bool:
+    """Return whether a named file is a scenario's, or a named folder has some, or `scenarios`."""
+    if place.suffix in _SUFFIXES:
+        return True
+    # Nothing else is looked through: the sessions of other projects come by here.
+    folder = place if "scenarios" in _below_root(config, place) else place / "scenarios"
+    files = (one for suffix in _SUFFIXES for one in folder.rglob(f"*{suffix}"))
+    return any(map(_is_scenario, files))
+
+
 # --- collecting --------------------------------------------------------------------------------
 
 
@@ -128,13 +154,13 @@ def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "ScenarioF
         return None
     # Whoever names a file wants it run: that it is no scenario is then a mistake, not a silence.
     named = parent.session.isinitpath(file_path)
-    if named or ("scenarios" in _below_root(parent, file_path) and _is_scenario(file_path)):
+    if named or ("scenarios" in _below_root(parent.config, file_path) and _is_scenario(file_path)):
         return ScenarioFile.from_parent(parent, path=file_path)
     return None
 
 
-def _below_root(parent: pytest.Collector, path: Path) -> tuple[str, ...]:
-    root = parent.config.rootpath
+def _below_root(config: pytest.Config, path: Path) -> tuple[str, ...]:
+    root = config.rootpath
     return path.relative_to(root).parts if path.is_relative_to(root) else path.parts
 
 

@@ -6,7 +6,7 @@ process is gone or its time is over.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.clock import wall_epoch_s
@@ -30,22 +30,43 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def _start_time(pid: int) -> str | None:
-    """Return a process's start time, in the kernel's ticks since boot; None when it has ended."""
+def _stat(pid: int) -> Sequence[str]:
+    """Return what the kernel tells of a process that runs: its state, its parent, ...; or nothing.
+
+    Source: proc(5), /proc/pid/stat, from field 3 on.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    # The name in parentheses may hold spaces; field 22 counts from after it. Source: proc(5).
-    state, *rest = stat.rpartition(")")[2].split()
+        return ()
+    # The name in parentheses may hold spaces.
+    fields = stat.rpartition(")")[2].split()
     # A zombie runs no more, however long its parent takes to notice.
-    return None if state == "Z" else rest[18]
+    return () if fields[0] == "Z" else fields
+
+
+def _start_time(pid: int) -> str | None:
+    """Return a process's start time, in the kernel's ticks since boot; None when it has ended."""
+    fields = _stat(pid)
+    return fields[19] if fields else None
+
+
+def _name(pid: int) -> str:
+    return f"{_horizon()}:{_boot_id()}:{pid}:{_start_time(pid)}"
 
 
 def owner() -> str:
     """Return who this process is: machine, boot, process id, start time; never the same twice."""
-    pid = os.getpid()
-    return f"{_horizon()}:{_boot_id()}:{pid}:{_start_time(pid)}"
+    return _name(os.getpid())
+
+
+def family() -> frozenset[str]:
+    """Return this process and all that it descends from, by the names that `owner` gives them."""
+    names, pid = set[str](), os.getpid()
+    while fields := _stat(pid):
+        names.add(_name(pid))
+        pid = int(fields[1])
+    return frozenset(names)
 
 
 def is_alive(name: str) -> bool:

@@ -45,7 +45,7 @@ def run(
     keep: bool = False,
     make_driver: drivers.Make = drivers.make,
 ) -> ScenarioResult:
-    """Run all cells of a plan, up to `jobs` side by side, and judge them.
+    """Run all cells of a plan, up to `jobs` side by side as far as there is room, and judge them.
 
     Whatever is wrong with one cell's world is that cell's verdict. A bug in the harness ends all
     cells: each heals and removes its cluster before the bug is raised.
@@ -144,7 +144,7 @@ class _CellRun:
         if self._cell.skip is not None:
             return CellResult(self._cell.id, Verdict.SKIP, 0, (), note=self._cell.skip)
         histories: list[Path] = []
-        note = ""
+        note, waited = "", 0.0
         for number in range(self._plan.repeat):
             self._listener.cell_begins(self._cell.id, number + 1, self._plan.repeat)
             trial = self._trial(number)
@@ -155,11 +155,12 @@ class _CellRun:
             except HarnessError as error:
                 note = f"run {number + 1}: {error}" if self._plan.repeat > 1 else str(error)
             self.versions.update(trial.versions)
+            waited += trial.waited_s
             if trial.history is not None:
                 histories.append(trial.history)
             if note:
                 break
-        seconds = (self._clock.now_ns() - begun) / NS
+        seconds = (self._clock.now_ns() - begun) / NS - waited
         return judge_cell(self._cell, histories, note, seconds)
 
     def _trial(self, number: int) -> Trial:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ class Trial:
 
     Attributes:
         history: where the merged history is, once there is one.
+        waited_s: how long it waited for room before it began; none of its limits count that.
     """
 
     plan: Plan
@@ -38,6 +39,7 @@ class Trial:
     tell: Callable[[float, str], None]
     versions: dict[str, str] = field(default_factory=dict)
     history: Path | None = None
+    waited_s: float = 0.0
 
     def run(self, make_driver: drivers.Make, *, keep: bool) -> None:
         """Run it; whatever happens, faults are undone and the history is merged.
@@ -66,14 +68,21 @@ class Trial:
                     own=self.driver,
                 )
                 self._worlds.join(OWN, self.driver, self.cell.cluster)
-                try:
-                    with self._record.sampling_delay(), self._limited():
-                        self._act()
-                except Exception as error:  # noqa: BLE001 - raised below, after the undoing
-                    failures.append(error)
-                finally:
-                    failures += self._leave(keep=keep)
+                with ExitStack() as held:  # until the cluster is down
+                    try:
+                        self._wait_for_room(held)
+                        with self._record.sampling_delay(), self._limited():
+                            self._act()
+                    except Exception as error:  # noqa: BLE001 - raised below, after the undoing
+                        failures.append(error)
+                    finally:
+                        failures += self._leave(keep=keep)
         _raise_worst(failures)
+
+    def _wait_for_room(self, held: ExitStack) -> None:
+        asked = self.clock.now_ns()
+        held.enter_context(self.driver.room(self.cell.cluster, self.cell.restored))
+        self.waited_s = (self.clock.now_ns() - asked) / NS
 
     # --- the run ---------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ FLOORS = (
     ("expectation", "protocols", "sightings", "check"),
     (
         *("registry", "conditions", "contents", "cuts", "document", "journal", "power"),
-        *("reaper", "storage", "targets", "together", "validity", "wire"),
+        *("reaper", "storage", "targets", "together", "validity", "wire", "budget", "turns"),
     ),
     (*PLUGIN_FOLDERS, "client"),
     ("engines",),

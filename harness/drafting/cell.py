@@ -73,6 +73,7 @@ def _cell(sheet: Sheet) -> Cell | None:
         steps=planned,
         expectations=expectations,
         skip=skip(sheet, [step.verb for step in steps]),
+        restored=sheet.restored,
     )
 
 

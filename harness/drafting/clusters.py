@@ -106,6 +106,7 @@ class Clusters:
         """
         in_place = [OWN] if any(_in_place(step) for step in self.steps) else []
         self.sheet.clusters, self.sheet.marks = [*self.made, *in_place], [*self.marks]
+        self.sheet.restored = [cluster for cluster in self.made.values() if cluster is not None]
         every: list[str | None] = [None, *self.made]
         if not self.unsure and all(name in self.destroyed for name in every):
             text = "no cluster is left after it; expected a later step that restores one"

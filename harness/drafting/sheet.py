@@ -30,6 +30,7 @@ class Sheet:
         names: of each step that runs in this cell, its number and name.
         off: names of the steps that do not.
         clusters, marks: what those that run restore and mark.
+        restored: the clusters that are made beside the cell's own.
         workloads: by their names in the file.
     """
 
@@ -43,6 +44,7 @@ class Sheet:
     off: list[str] = field(default_factory=list)
     clusters: list[str] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
+    restored: list[Cluster] = field(default_factory=list)
     workloads: list[str] = field(default_factory=list)
 
     def note(self, problems: Iterable[Problem]) -> None:

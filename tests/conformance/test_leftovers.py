@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from harness import cli, drivers
+from harness import budget, cli, drivers, turns
 from harness.clock import WallClock
 from harness.drivers.docker import leftovers
 from harness.drivers.docker.driver import DockerDriver
@@ -23,6 +23,7 @@ from harness.drivers.docker.engine import connect, remove_run, things
 from harness.history import read_events
 from harness.journal import _read
 from harness.reaper import LABEL_JOURNAL, LABEL_MACHINE
+from harness.scenario import Cluster
 
 pytestmark = pytest.mark.docker
 
@@ -103,10 +104,14 @@ def _engine() -> None:
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Victim]:
     """Yield a run that goes on; whatever a failed test leaves of it is removed."""
+    # Waited for here, where nothing is timed; the victim, a child, does not wait any more.
+    cluster = Cluster(nodes=2, azs=("a", "b"))
+    turn = turns.of_user().take(budget.run_cost(cluster), CLOCK, print, by_hand=True)
     started = Victim(tmp_path)
     try:
         yield started
     finally:
+        turn.release()
         if started.process.poll() is None:
             started.kill()
         engine = connect()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, launch, seeds
+from harness import budget, cli, launch, seeds
+from harness.budget import Cost, Room
 from harness.clock import WallClock
 from harness.errors import DriverError
 from harness.plan import Plan
@@ -438,8 +439,9 @@ def test_mutants_are_counted_last(session, capsys) -> None:
     assert str(ROOT / "tests") not in asked[-1]
 
 
-def test_clusters_run_two_at_a_time_unless_told_otherwise(session) -> None:
+def test_as_many_at_a_time_as_there_is_room_for_unless_told(session, monkeypatch) -> None:
     """Two cores take two clusters; whoever says -n decides."""
+    monkeypatch.setattr(budget, "machine", lambda: Room(Cost(2000, 8000), 8000))
     asked = session(0)
     cli.main(["test"])
     assert asked[-1][-4:] == ["-n", "2", "--dist", "worksteal"]

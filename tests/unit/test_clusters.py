@@ -47,6 +47,15 @@ def test_a_step_knows_its_cluster(tmp_path: Path) -> None:
     assert [step.cluster for step in cell.steps] == [None, None, "restored", None]
 
 
+def test_a_cell_knows_the_clusters_that_are_made_beside_its_own(tmp_path: Path) -> None:
+    """A run needs room for all of them; what comes back in its place is none of them."""
+    copy = "restore: {to: {by: latest}, as_cluster: copy}"
+    (cell,) = cells(tmp_path, MARK, RESTORE, copy, DESTROY, LATEST)
+    assert [cluster.nodes for cluster in cell.restored] == [2, 3]
+    (cell,) = cells(tmp_path, SQL)
+    assert cell.restored == []
+
+
 @pytest.mark.parametrize(
     "steps",
     [

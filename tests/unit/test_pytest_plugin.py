@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness import launch
+from harness import budget, launch, pytest_plugin
 from harness.errors import AbortedError
 from harness.plan import Plan
 from harness.result import CellResult, ScenarioResult
@@ -446,6 +446,53 @@ def test_conftest_and_entry_point_are_one_plugin(project, runs) -> None:
     runs()
     project.makeconftest('pytest_plugins = ["harness.pytest_plugin"]')
     run(project).assert_outcomes(passed=2)
+
+
+@pytest.fixture
+def room_for_seven(monkeypatch) -> None:
+    monkeypatch.setattr(budget, "workers", lambda: 7)
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+
+
+def auto(pytester: pytest.Pytester, *words: str) -> int | None:
+    """Return what the plug-in answers to `pytest -n auto`."""
+    config = pytester.parseconfig(*PLUGINS, *words)
+    return pytest_plugin.pytest_xdist_auto_num_workers(config)
+
+
+@pytest.mark.usefixtures("room_for_seven")
+@pytest.mark.parametrize(
+    "words", [[], ["scenarios"], ["scenarios/node-kill.yaml::node-kill[nodes=2]"], ["tests"]]
+)
+def test_auto_is_as_many_as_there_is_room_for(project, words: list[str]) -> None:
+    """In a project that has scenarios, whichever of its tests are asked for."""
+    (project.path / "tests").mkdir()
+    assert auto(project, *words) == 7
+
+
+@pytest.mark.usefixtures("room_for_seven")
+def test_auto_with_scenarios_of_another_place(pytester, project, tmp_path_factory) -> None:
+    """What counts is what runs, not where pytest was started."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    add(pytester, str(elsewhere / "more" / "slow" / "x.yaml"))
+    (project.path / "scenarios" / "node-kill.yaml").unlink()
+    assert auto(project, str(elsewhere / "more")) is None
+    assert auto(project, str(elsewhere / "more" / "slow" / "x.yaml")) == 7
+    (elsewhere / "more").rename(elsewhere / "scenarios")
+    assert auto(project, str(elsewhere)) == 7
+    assert auto(project, str(elsewhere / "scenarios" / "slow")) == 7
+
+
+@pytest.mark.usefixtures("room_for_seven")
+def test_auto_of_others_is_left_to_xdist(pytester, monkeypatch) -> None:
+    """Without scenarios, on another backend, and where the user has said a number."""
+    add(pytester, "scenarios/values.yaml", "of: another program\n")
+    assert auto(pytester) is None
+    add(pytester, "scenarios/node-kill.yaml")
+    assert auto(pytester) == 7
+    assert auto(pytester, "--backend", "sim") is None
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
+    assert auto(pytester) is None
 
 
 def test_only_public_names_are_used() -> None:

@@ -4,7 +4,7 @@ import json
 import shlex
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from harness.plan import plan as make_plan
 from harness.protocols import Driver
 from harness.record import Record
 from harness.result import CellResult, ScenarioResult
+from harness.scenario import Cluster
 from harness.verdict import Verdict
 from tests.unit.world import WRITTEN, MemoryDriver
 
@@ -172,6 +173,7 @@ class Bench:
         """Every driver was taken down once, with all faults undone."""
         for driver in self.drivers:
             assert driver.downs == 1
+            assert driver.rooms_end == [1] * len(driver.rooms), "room is given back after that"
             assert all(machine.powered for machine in driver.inside.values())
             assert not any(machine.frozen for machine in driver.inside.values())
             assert all(member.powered for member in driver.members.values())
@@ -734,6 +736,53 @@ def test_jobs_run_cells_side_by_side(bench: Bench) -> None:
     bench.assert_left_clean()
 
 
+def test_a_run_has_room_for_all_of_its_clusters_before_it_begins(bench: Bench) -> None:
+    """Those that its steps restore, too: it could not wait for theirs while it holds its own."""
+    plan = bench.plan("  - sleep: 1ms\n")
+    (cell,) = plan.cells
+    restored = [Cluster(nodes=1), Cluster(nodes=2)]
+    bench.run(replace(plan, cells=[replace(cell, restored=restored)]))
+    assert bench.driver.rooms == [(cell.cluster, *restored)]
+    bench.assert_left_clean()
+
+
+def test_waiting_for_room_counts_for_no_limit(bench: Bench) -> None:
+    """However long the others take, and neither is it part of what the cell took."""
+
+    def wait(driver: MemoryDriver) -> None:
+        driver.room_s = 0.6
+
+    bench.prepare = wait
+    cell = bench.cell("  - sleep: 1ms\n", more="backends: {docker: {timeout: 500ms}}\n")
+    assert cell.verdict is Verdict.PASS, cell.note
+    assert cell.seconds < 0.6
+
+
+def test_an_abort_ends_the_waiting_for_room(bench: Bench) -> None:
+    """Nothing was made; all the same it is taken down."""
+
+    def wait(driver: MemoryDriver) -> None:
+        driver.room_s = 60
+        WallClock().spawn(bench.clock.abort, "user")
+
+    bench.prepare = wait
+    cell = bench.cell()
+    assert cell.verdict is Verdict.ERROR
+    assert cell.note.startswith("aborted")
+    assert (bench.driver.rooms, bench.driver.ups) == ([], 0)
+    bench.assert_left_clean()
+
+
+@pytest.mark.parametrize("method", ["room", "up", "down"])
+def test_room_is_given_back_whatever_goes_wrong(bench: Bench, method: str) -> None:
+    """Else the next run of this process would wait for it."""
+    bench.prepare = spoil(method, "no space left on device")
+    cell = bench.cell()
+    assert cell.verdict is Verdict.ERROR
+    assert "no space left on device" in cell.note
+    assert len(bench.driver.rooms_end) == len(bench.driver.rooms)
+
+
 def test_one_failing_cell_disturbs_no_other(bench: Bench) -> None:
     """Its neighbour goes on to the end."""
 
@@ -787,6 +836,7 @@ def test_a_kept_cluster_stays_up_without_its_faults(bench: Bench) -> None:
     (cell,) = bench.run(bench.plan(FREEZE), keep=True).cells
     assert cell.verdict is Verdict.PASS
     assert bench.driver.downs == 0
+    assert bench.driver.rooms_end == [0], "others need not wait until somebody has looked"
     assert not bench.driver.inside["pg-2"].frozen
 
 

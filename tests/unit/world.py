@@ -71,6 +71,9 @@ class PlainDriver:
         bugs: methods that raise this, which nobody foresaw.
         noisy: what peers see of a power-off that is none.
         failover_s: from the leader's loss to the next one.
+        room_s: how long it waits for room.
+        rooms: each that it had: the clusters that it was for.
+        rooms_end: of each that it gave back, how often it was down by then.
         pace: how much of a wait for silence is really waited; 0 is nothing.
         before_act: called with each acting verb before it acts.
     """
@@ -98,6 +101,9 @@ class PlainDriver:
         self.keys: dict[str, str] = {}
         self.cuts: list[Link] = []
         self.inside: dict[str, Machine] = {}
+        self.room_s = 0.0
+        self.rooms: list[Sequence[Cluster]] = []
+        self.rooms_end: list[int] = []
         self.ups = 0
         self.downs = 0
         self.switchover_to: str | None = None
@@ -112,6 +118,16 @@ class PlainDriver:
         self._lock = threading.RLock()
 
     # --- life ------------------------------------------------------------------------------
+
+    @contextmanager
+    def room(self, cluster: Cluster, restored: Sequence[Cluster] = ()) -> Iterator[None]:
+        self.clock.sleep(self.room_s)
+        self._obey("room")
+        self.rooms.append((cluster, *restored))
+        try:
+            yield
+        finally:
+            self.rooms_end.append(self.downs)
 
     def up(self, cluster: Cluster) -> None:
         self._obey("up")

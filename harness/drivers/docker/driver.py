@@ -13,7 +13,7 @@ from random import Random
 from socket import SocketIO
 from typing import ClassVar, Literal
 
-from harness import reaper
+from harness import budget, reaper, turns
 from harness.clock import NS, Clock
 from harness.drivers.docker import images, packets, subnet
 from harness.drivers.docker.authority import Authority
@@ -117,11 +117,33 @@ class DockerDriver:
         self._beside: list[DockerDriver] = []
         # DCS members that are to be made when there is none: they found the DCS anew.
         self._founders: set[str] = set()
+        self._turn: turns.Turn | None = None
 
     # --- life ------------------------------------------------------------------------------
 
+    @contextmanager
+    def room(self, cluster: Cluster, restored: Sequence[Cluster] = ()) -> Iterator[None]:
+        for one in (cluster, *restored):
+            self._images_of(one)
+        members = self._stack.dcs_members
+        self._wait_for_room(budget.run_cost(cluster, restored, members=members))
+        try:
+            yield
+        finally:
+            self._give_room_back()
+
+    def _wait_for_room(self, cost: budget.Cost, *, by_hand: bool = False) -> None:
+        self._turn = turns.of_user().take(cost, self._clock, self._says, by_hand=by_hand)
+
+    def _give_room_back(self) -> None:
+        if self._turn is not None:
+            self._turn.release()
+
     def up(self, cluster: Cluster) -> None:
         self._images = self._images_of(cluster)
+        if self._turn is None:
+            cost = budget.quiet_cost(cluster, members=self._stack.dcs_members)
+            self._wait_for_room(cost, by_hand=True)
         self._cluster = cluster
         # In this order: whoever lowers the shield looks for networks, not for intentions.
         self._subnet = self._containers.make_network(self._random)
@@ -133,7 +155,10 @@ class DockerDriver:
 
     def _images_of(self, cluster: Cluster) -> Mapping[str, str]:
         wanted = {PGVERSION: str(cluster.postgres)}
-        return images.ensure(self._docker, self._says, images.needed(cluster.dcs), wanted)
+        # Whoever has room waits for nobody: somebody may wait for it to be given back.
+        clock = self._clock if self._turn is None else None
+        needed = images.needed(cluster.dcs)
+        return images.ensure(self._docker, self._says, needed, wanted, clock=clock)
 
     def _begin(self, planned: Sequence[Machine]) -> None:
         """Make machines and let the nodes begin once what they need answers."""
@@ -154,11 +179,13 @@ class DockerDriver:
             self._hang_up()
             self._containers.remove()
         finally:
+            self._give_room_back()
             self._docker.close()
 
     def detach(self) -> None:
         """Let go of the cluster and leave it running; the opposite of `attach`."""
         self._hang_up()
+        self._give_room_back()
         self._docker.close()
 
     def _hang_up(self) -> None:

@@ -29,7 +29,9 @@ from typing import NamedTuple
 import docker
 import docker.errors
 
+from harness import budget, turns
 from harness.cache import cache_folder
+from harness.clock import Clock
 from harness.drivers.docker import debian, minio, published
 from harness.drivers.docker.commands import Progress, run, tail
 from harness.drivers.docker.debian import NEWEST, PGVERSION, Suite
@@ -90,6 +92,8 @@ def ensure(
     progress: Progress,
     names: Collection[str] = ALL,
     build_args: Mapping[str, str] | None = None,
+    *,
+    clock: Clock | None = None,
 ) -> dict[str, str]:
     """Return name -> reference for `names`, building what is missing.
 
@@ -99,6 +103,8 @@ def ensure(
         names: folders of `image/`.
         build_args: override the defaults of the Dockerfiles' arguments (PATRONI_VERSION=4.0.7), in
             those images that declare them.
+        clock: of whoever waits, before anything is built, until no cluster is up and then keeps
+            all others waiting: compilers would take the cores that a run is measured on.
 
     Raises:
         DriverError: when a base cannot be had or a build fails, with the end of the build's output.
@@ -107,7 +113,8 @@ def ensure(
     bases = _bases_at_hand(client, names, wanted)
     recipes = _recipes(client, names, bases, wanted) if bases else []
     if not bases or _missing(client, recipes):
-        with _building_alone(progress):
+        # In this order: whoever builds has had its turn, so nobody waits in a circle.
+        with _undisturbing(clock, progress), _building_alone(progress):
             # Asked again: another process may have built them while this one waited for its turn.
             recipes = _made(client, names, wanted, progress)
     return {recipe.name: recipe.reference for recipe in recipes}
@@ -263,6 +270,19 @@ def _missing(client: docker.DockerClient, recipes: Iterable[Recipe]) -> list[Rec
 def _mode(path: Path) -> int:
     # Only the bit that git keeps: a checkout under another umask is the same tree.
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
+@contextmanager
+def _undisturbing(clock: Clock | None, progress: Progress) -> Iterator[None]:
+    """Let no cluster be up meanwhile, if there is a clock to wait by."""
+    if clock is None:
+        yield
+        return
+    turn = turns.of_user().take(budget.everything(), clock, progress)
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 @contextmanager

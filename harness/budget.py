@@ -1,0 +1,179 @@
+"""What a cluster costs, what this machine has, and so how many clusters run side by side.
+
+A cluster beside too many others is late for reasons of ours, and a bound would be judged by them.
+The costs are of a run with the catalogue's default workload, on two cores, seen second by second
+in each container's control group (what `docker stats` reads):
+
+- `node-kill`, 3 nodes, etcd, quorum: its containers took 0.39 cores on average, 0.32 after the
+  start, and 95 % of those seconds stayed below 0.84. At most 726 MiB.
+- `shortest-ttl`, 3 nodes, ZooKeeper: 0.55, 0.39 and 0.85 cores; at most 821 MiB.
+- `restore-from-s3`, 3 nodes lost and 3 restored: 0.53, 0.48 and 1.15 cores; at most 824 MiB.
+- A part, on average after the start: a node 0.06 to 0.11 cores and 82 to 122 MiB, a member of etcd
+  0.02 and 25, of ZooKeeper 0.03 and 54, a client in an AZ 0.02 and 23, the one outside 0.06 to 0.10
+  and 34 to 45, MinIO 0.01 to 0.02 and 137 to 160, an ELB 0.01 and 6. One quiet node, without a
+  workload or a probe, 0.01; its restoring 0.11.
+- Beside them the harness took 0.04 cores and 113 MiB, the engine 0.06 to 0.10 cores, and 13 MiB for
+  its supervisor of each container.
+
+A part counts for about twice its average: on a machine that is half idle whoever wakes up runs at
+once. The sum for the first of these runs is 0.83 cores. The start takes more, 1.2 to 1.9 cores for
+ten seconds, and is not counted: what it does to a neighbour shows in that one's own delay
+(`harness/validity.py`).
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.scenario import Cluster, DcsKind
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What runs on a machine takes of it; whole numbers, so that sums are exact."""
+
+    millicores: int = 0
+    mib: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.millicores + other.millicores, self.mib + other.mib)
+
+    def __mul__(self, times: int) -> "Cost":
+        return Cost(self.millicores * times, self.mib * times)
+
+    def __str__(self) -> str:
+        return f"{self.millicores / 1000:.1f} cores and {self.mib / 1024:.1f} GiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What this machine has for clusters.
+
+    Attributes:
+        all: for all of them together.
+        free_mib: memory that nobody uses at the moment, whoever that may be.
+    """
+
+    all: Cost
+    free_mib: int
+
+    def takes(self, cost: Cost, held: Iterable[Cost]) -> bool:
+        """Return whether this much fits beside what is held; what fits nowhere fits alone."""
+        beside = [*held]
+        if not beside:
+            return True
+        whole = total([*beside, cost])
+        fits = whole.millicores <= self.all.millicores and whole.mib <= self.all.mib
+        # What began a moment ago has not taken its memory yet, so this asks for less than above.
+        return fits and cost.mib <= self.free_mib
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Return what these cost together."""
+    return sum(costs, Cost())
+
+
+# --- what a cluster costs ----------------------------------------------------------------------
+
+# The harness, the engine, MinIO and the client outside of all AZs.
+_RUN = Cost(40, 115) + Cost(60, 0) + Cost(30, 220) + Cost(80, 60)
+_CLIENT = Cost(20, 40)
+_NODE, _QUIET_NODE = Cost(150, 140), Cost(100, 140)
+_ELB, _ELBS = Cost(10, 20), 2
+_MEMBER: Mapping[DcsKind, Cost] = {"etcd": Cost(30, 45), "zookeeper": Cost(60, 75)}
+_MEMBERS = 3
+
+
+def run_cost(
+    cluster: Cluster, restored: Sequence[Cluster] = (), *, members: int = _MEMBERS
+) -> Cost:
+    """Return what a run takes: its cluster under load, and those that are restored beside it.
+
+    They count from its beginning: whoever holds one cluster and waits for room for another one
+    might wait for somebody who does the same.
+    """
+    used = _machines(cluster, _NODE, members) + _CLIENT * len(cluster.azs)
+    return total([_RUN, used, *(_machines(other, _QUIET_NODE, members) for other in restored)])
+
+
+def quiet_cost(cluster: Cluster, *, members: int = _MEMBERS) -> Cost:
+    """Return what a cluster takes that nobody but its maker uses."""
+    return _RUN + _machines(cluster, _QUIET_NODE, members)
+
+
+def _machines(cluster: Cluster, node: Cost, members: int) -> Cost:
+    return node * cluster.nodes + _MEMBER[cluster.dcs] * members + _ELB * _ELBS
+
+
+def everything() -> Cost:
+    """Return what leaves no room for anything else."""
+    return machine().all
+
+
+def workers() -> int:
+    """Return how many of a session's tests may run at once: clusters of three nodes, mostly.
+
+    Not more than there are cores, for a test without a cluster may take a whole one.
+    """
+    room, cost = machine().all, run_cost(Cluster())
+    clusters = min(room.millicores // cost.millicores, room.mib // cost.mib)
+    return max(1, min(clusters, room.millicores // 1000))
+
+
+# --- what the machine has ----------------------------------------------------------------------
+
+# The rest is for the system and for the page cache, without which every read goes to the disk.
+_SHARE_OF_MEMORY = 0.75
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def machine(proc: Path = Path("/proc"), groups: Path = _GROUPS) -> Room:
+    """Return what this machine has; less where a control group that we are in grants less.
+
+    Clusters run in groups of the engine's own. But where somebody has limited us, the engine that
+    we use mostly shares the limit.
+    """
+    facts = dict(line.split(":", 1) for line in _read(proc / "meminfo").splitlines())
+    memory, free = (int(facts[name].split()[0]) // 1024 for name in ("MemTotal", "MemAvailable"))
+    folders = [*_folders(_read(proc / "self" / "cgroup"), groups)]
+    cores = min([len(os.sched_getaffinity(0)) * 1000, *_millicores(folders)])
+    limited = min([memory, *_mib(folders)])
+    return Room(Cost(cores, int(limited * _SHARE_OF_MEMORY)), min(free, limited))
+
+
+def _folders(memberships: str, groups: Path) -> Iterator[Path]:
+    """Yield the folders of our control groups and of those above them, of either version.
+
+    Source: cgroups(7), /proc/pid/cgroup; inside a container the names may be those of outside,
+    and only the uppermost folder exists.
+    """
+    for line in memberships.splitlines():
+        _, controllers, name = line.split(":", 2)
+        for mount in {groups / one for one in controllers.split(",")}:
+            folder = mount / name.lstrip("/")
+            yield from (one for one in (folder, *folder.parents) if one.is_relative_to(mount))
+
+
+def _millicores(folders: Iterable[Path]) -> Iterator[int]:
+    """Yield each limit of CPU time: `cpu.max` of version 2, `cpu.cfs_*` of version 1."""
+    for folder in folders:
+        v1 = " ".join(_read(folder / f"cpu.cfs_{part}_us") for part in ("quota", "period"))
+        for words in (_read(folder / "cpu.max").split(), v1.split()):
+            if len(words) == 2 and all(map(str.isdigit, words)):  # neither `max` nor `-1`
+                yield int(words[0]) * 1000 // int(words[1])
+
+
+def _mib(folders: Iterable[Path]) -> Iterator[int]:
+    """Yield each limit of memory: `memory.max` of version 2, `memory.limit_in_bytes` of 1."""
+    for folder in folders:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (limit := _read(folder / name).strip()).isdigit():
+                yield int(limit) >> 20
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
