@@ -2,7 +2,7 @@
 
 Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors, (h) is
 refused. The controls of (a) and (c) are scenarios, run beside these:
-`process/patroni-hangs.yaml` and `routing/switchover-routing.yaml`.
+`process/patroni-frozen.yaml` and `routing/switchover-routing.yaml`.
 """
 
 from pathlib import Path
