@@ -45,6 +45,15 @@ def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
     assert result.verdict is Verdict.PASS, (result.note, result.findings)
 
 
+@pytest.mark.slow
+def test_commits_that_are_cancelled_while_they_wait(tmp_path: Path) -> None:
+    """What readers were shown of them is lost with the primary: `anomalies` says so."""
+    result = run(HERE / "cancelled-by-hand.yaml", tmp_path)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "anomalies").verdict is Verdict.FAIL
+    assert finding(result, "writers").verdict is Verdict.PASS
+
+
 def test_isolation_that_is_lower_than_promised(tmp_path: Path) -> None:
     """Clients at READ COMMITTED read and write past each other: `anomalies` says so."""
     result = run(HERE / "isolation-lowered.yaml", tmp_path)
