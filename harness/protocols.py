@@ -518,6 +518,10 @@ class World(Protocol):
         """Strike an entry of the journal: it was undone by a later step."""
         ...
 
+    def not_undone(self) -> Sequence[Undo]:
+        """Return how the faults that are still in force will be undone, the last one first."""
+        ...
+
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         """Undo these in the background once this time has passed (`for:`)."""
         ...

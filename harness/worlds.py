@@ -157,6 +157,9 @@ class ClusterWorld:
     def undone(self, undo: Undo) -> None:
         self._worlds.journal.strike(undo)
 
+    def not_undone(self) -> Sequence[Undo]:
+        return self._worlds.journal.open
+
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         self._worlds.heal_after(undos, seconds)
 

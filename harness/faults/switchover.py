@@ -15,6 +15,9 @@ from harness.scenario import Duration, Model, Target
 class Switchover(Model):
     """Move the leadership, as an operator does; holds when the new leader is primary.
 
+    A node that is asked for and leads already goes on leading: so every node can be named in turn,
+    whoever led first.
+
     Attributes:
         to: the node that shall lead; without it Patroni chooses.
         timeout: how long it may take.
@@ -29,6 +32,8 @@ class Switchover(Model):
         leader = world.resolve(Target(role="leader"))[0]
         candidate = world.resolve(self.to)[0] if self.to else None
         at = world.clock.now_ns()
+        if candidate == leader:
+            return _stays(world, leader, at)
         body: dict[str, Json] = {"leader": leader}
         if candidate:
             body["candidate"] = candidate
@@ -45,6 +50,17 @@ class Switchover(Model):
         if candidate and new != candidate:
             raise DriverError(f"switchover: {new} leads; expected {candidate}")
         return {"nodes": [leader], "at": at, "to": new}
+
+
+def _stays(world: World, leader: str, at: int) -> Mapping[str, Json]:
+    """Return what is recorded of a node that led already.
+
+    Raises:
+        DriverError: when it leads and takes no writes.
+    """
+    if conditions.look(world.driver, world.clock).role(leader) != "primary":
+        raise DriverError(f"switchover: {leader} leads already; expected it to be primary")
+    return {"nodes": [leader], "at": at, "to": leader}
 
 
 def _primary_other_than(world: World, old: str) -> str | None:

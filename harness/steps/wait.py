@@ -16,6 +16,8 @@ from harness.scenario import Duration, Model, Target
 Condition = Literal[
     "new-leader",
     "new-primary",
+    "no-leader",
+    "mended",
     "healthy",
     "streaming",
     "dcs-quorum",
@@ -42,6 +44,8 @@ class Wait(Model):
 
     - `new-leader`: another node than before the last fault holds the leader key.
     - `new-primary`: another node than then is out of recovery.
+    - `no-leader`: the DCS has a quorum, and no leader key.
+    - `mended`: no partition is in force: the `for:` of each has run out.
     - `healthy`: the steady state.
     - `streaming`: the same without the synchronous part.
     - `dcs-quorum`: the DCS answers a quorum read.
@@ -101,6 +105,10 @@ class Wait(Model):
             return _new_primary(world, before)
         if self.until == "new-leader":
             return _new_leader(world, before)
+        if self.until == "no-leader":
+            return _no_leader(world)
+        if self.until == "mended":
+            return _mended(world)
         view = conditions.look(world.driver, world.clock)
         cluster = world.cluster
         if self.until == "streaming":
@@ -123,6 +131,20 @@ def _new_leader(world: World, before: str | None) -> conditions.Wish:
     except DriverError as error:
         return conditions.Wish((str(error),))
     return conditions.Wish(() if now and now != before else (f"the leader key: {now}",))
+
+
+def _no_leader(world: World) -> conditions.Wish:
+    try:
+        now = world.driver.dcs(deadline_s=1.5).get("leader")
+    except DriverError as error:
+        return conditions.Wish((str(error),))
+    return conditions.Wish((f"the leader key: {now}",) if now else ())
+
+
+def _mended(world: World) -> conditions.Wish:
+    cuts = [undo.arguments for undo in world.not_undone() if undo.method == "mend"]
+    links = [f"{cut.get('source')} to {cut.get('destination')}" for cut in cuts]
+    return conditions.Wish((f"still cut: {', '.join(links)}",) if links else ())
 
 
 def _new_primary(world: World, before: str | None) -> conditions.Wish:

@@ -2,7 +2,7 @@
 
 Letters are those of the issue "Node kill": (a) to (d) must fail, (e) to (g) must be errors, (h) is
 refused. The controls of (a) and (c) are scenarios, run beside these:
-`process/patroni-hangs.yaml` and `routing/switchover-routing.yaml`.
+`process/patroni-frozen.yaml` and `routing/switchover-routing.yaml`.
 """
 
 from pathlib import Path
@@ -43,6 +43,15 @@ def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
     """(b) With quorum commit the lonely primary acknowledges nothing, so nothing is lost."""
     result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=quorum")
     assert result.verdict is Verdict.PASS, (result.note, result.findings)
+
+
+@pytest.mark.slow
+def test_commits_that_are_cancelled_while_they_wait(tmp_path: Path) -> None:
+    """What readers were shown of them is lost with the primary: `anomalies` says so."""
+    result = run(HERE / "cancelled-by-hand.yaml", tmp_path)
+    assert result.verdict is Verdict.FAIL, result.note
+    assert finding(result, "anomalies").verdict is Verdict.FAIL
+    assert finding(result, "writers").verdict is Verdict.PASS
 
 
 def test_isolation_that_is_lower_than_promised(tmp_path: Path) -> None:

@@ -689,6 +689,7 @@ class MemoryWorld:
         self.before: str | None = None
         self.named: dict[str, Sequence[str]] = {}
         self.tasks: list[Task] = []
+        self.open: list[Undo] = []
 
     @property
     def driver(self) -> MemoryDriver:
@@ -712,15 +713,23 @@ class MemoryWorld:
 
     def undo_later(self, undo: Undo) -> None:
         self.seen.append(("undo later", undo))
+        self.open.append(undo)
 
     def undone(self, undo: Undo) -> None:
         self.seen.append(("undone", undo))
+        if undo in self.open:
+            self.open.remove(undo)
+
+    def not_undone(self) -> Sequence[Undo]:
+        return self.open[::-1]
 
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         def heal() -> None:
             self.clock.sleep(seconds)
             for one in reversed(undos):
                 journal.undo(self.driver, one)
+                if one in self.open:
+                    self.open.remove(one)
 
         self.tasks.append(self.clock.spawn(heal, "heal"))
 

@@ -17,6 +17,7 @@ RECORDED = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 VERDICTS = {"pass": "pass", "fail": "fail", "undecided": "error"}
 
 ASKED: dict[str, dict[str, object]] = {
+    "acknowledged": {"since": "crash", "until": "back", "max": 0},
     "anomalies": {
         "of": "append",
         "model": "strict-serializable",
@@ -32,6 +33,7 @@ ASKED: dict[str, dict[str, object]] = {
     "gap": {"from": "old-leader-demoted", "to": "new-leader-promoted", "min": "0s"},
     "leader_changes": {"max": 1},
     "lost_writes": {"max": 0},
+    "overlap": {"since": "thawed", "max": "1s"},
     "pitr": {"of": "restored"},
     "rejoin": {"of": "crash", "max": "4s"},
     "routing": {"primary-elb": "3s"},

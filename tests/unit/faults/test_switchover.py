@@ -26,6 +26,22 @@ def test_the_candidate_that_is_asked_for_leads() -> None:
     assert world.seen == [("switchover", {"leader": "pg-1", "candidate": "pg-3"})]
 
 
+def test_who_leads_already_goes_on_leading() -> None:
+    """Patroni, which would refuse, is not asked."""
+    world = MemoryWorld()
+    done = switchover(node="pg-1").perform(world)
+    assert (done["nodes"], done["to"]) == (["pg-1"], "pg-1")
+    assert world.seen == []
+
+
+def test_who_leads_already_must_take_writes() -> None:
+    """A leader in recovery is not what was asked for."""
+    world = MemoryWorld()
+    world.inside("pg-1").in_recovery = True
+    with pytest.raises(DriverError, match="pg-1 leads already; expected it to be primary"):
+        switchover(node="pg-1").perform(world)
+
+
 def test_a_refusal_ends_the_run() -> None:
     """Patroni's own words reach the reader."""
     world = MemoryWorld()

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.errors import AbortedError, DriverError
+from harness.protocols import Undo
 from harness.scenario import Cluster, ReplicaState, Steady
 from harness.steps.wait import Wait
 from tests.unit.world import MemoryWorld, PlainDriver
@@ -44,6 +45,43 @@ def test_a_new_leader_in_recovery_is_no_new_primary() -> None:
     text = "none of pg-2, pg-3 has left recovery"
     with pytest.raises(DriverError, match=text):
         wait("new-primary").perform(world)
+
+
+def test_nobody_leads_once_the_key_is_gone() -> None:
+    """The lease of a leader that is lost runs out; no other node comes."""
+    world = MemoryWorld()
+    world.driver.failover_s = 99
+    del world.driver.keys["leader"]
+    assert wait("no-leader").perform(world) == {"nodes": [], "until": "no-leader"}
+
+
+def test_a_key_that_stays_is_told() -> None:
+    """What is lacking is its holder; a DCS that does not answer says nothing of the key."""
+    world = MemoryWorld()
+    with pytest.raises(DriverError, match=r"'no-leader' did not happen .* the leader key: pg-1"):
+        wait("no-leader", "5s").perform(world)
+    world.driver.quorum = False
+    with pytest.raises(DriverError, match="'no-leader' did not happen"):
+        wait("no-leader", "5s").perform(world)
+
+
+def test_mended_waits_for_the_end_of_a_partition() -> None:
+    """It mends by itself; what stood still meanwhile is none of it."""
+    world = MemoryWorld()
+    world.undo_later(Undo("thaw", {"node": "pg-3", "process": "all"}))
+    cut = Undo("mend", {"source": "pg-1", "destination": "pg-2", "port": None, "drop": "reject"})
+    world.undo_later(cut)
+    world.heal_after([cut], 12)
+    wait("mended").perform(world)
+    assert 12 <= world.now_s < 13
+
+
+def test_a_partition_that_stays_is_told() -> None:
+    """What is lacking is the link."""
+    world = MemoryWorld()
+    world.undo_later(Undo("mend", {"source": "pg-1", "destination": "pg-2"}))
+    with pytest.raises(DriverError, match="still cut: pg-1 to pg-2"):
+        wait("mended", "5s").perform(world)
 
 
 def test_healthy_waits_for_every_replica() -> None:
