@@ -213,7 +213,8 @@ class Turns:
                     continue
                 said = json.loads(text)
                 cost = Cost(int(said["millicores"]), int(said["mib"]))
-                flags = {name: bool(said[name]) for name in ("by_hand", "begun", "starts")}
+                # Another checkout of the project, of another day, may have written it.
+                flags = {n: bool(said.get(n, False)) for n in ("by_hand", "begun", "starts")}
                 yield Ticket(number, cost, said["owner"], **flags)
 
     def _unusable(self, error: OSError) -> DriverError:
