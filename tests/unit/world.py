@@ -74,6 +74,8 @@ class PlainDriver:
         room_s: how long it waits for room.
         rooms: each that it had: the clusters that it was for.
         rooms_end: of each that it gave back, how often it was down by then.
+        settings: the dynamic configuration that it obeys beside what the scenario asks for; None
+            when nobody has it.
         pace: how much of a wait for silence is really waited; 0 is nothing.
         before_act: called with each acting verb before it acts.
     """
@@ -108,6 +110,7 @@ class PlainDriver:
         self.downs = 0
         self.switchover_to: str | None = None
         self.switchover_status = 200
+        self.settings: Mapping[str, Json] | None = {}
         self.before_act: Callable[[str, object], None] = lambda _verb, _what: None
         self.clients: dict[str, MemoryClient] = {}
         self._cluster = Cluster()
@@ -258,10 +261,21 @@ class PlainDriver:
         self._elect()
         if method == "POST" and path == "/switchover":
             return self._switch_over(body)
+        if path == "/config":
+            return self._configuration(method, body)
         if path == "/primary":
             # As Patroni: the key decides, whether or not PostgreSQL is promoted yet.
             return Reply(200 if self.keys.get("leader") == node else 503, None)
         return Reply(200, self._body(node, machine))
+
+    def _configuration(self, method: str, body: Json) -> Reply:
+        if self.settings is None:
+            return Reply(502, None)
+        if method == "PATCH":  # as Patroni: null takes a setting away
+            assert isinstance(body, Mapping)
+            patched = {**self.settings, **body}
+            self.settings = {key: value for key, value in patched.items() if value is not None}
+        return Reply(200, {**self._cluster.dynamic_configuration, **self.settings})
 
     def _switch_over(self, body: Json) -> Reply:
         assert isinstance(body, Mapping)
