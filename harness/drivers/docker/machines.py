@@ -95,9 +95,9 @@ def machines(
     def place(kind: str, number: int) -> str:
         return address(subnet, kind, number, site.number)
 
-    azs = cluster.azs
+    azs, dcs_azs = cluster.azs, stack.dcs_azs or cluster.azs
     dcs = [
-        (site.called(f"{cluster.dcs}-{n + 1}"), azs[n % len(azs)], place("dcs", n))
+        (site.called(f"{cluster.dcs}-{n + 1}"), dcs_azs[n % len(dcs_azs)], place("dcs", n))
         for n in range(stack.dcs_members)
     ]
     nodes = [
@@ -121,7 +121,7 @@ def machines(
                 environment={
                     "ELB_TARGETS": targets,
                     "ELB_CHECK": check,
-                    "ELB_CHECK_SSL": "on",
+                    "ELB_CHECK_SSL": "on" if check.startswith("/") else "off",
                 },
             )
             for number, (name, check) in enumerate(elbs)
