@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from harness import conditions
+from harness.clock import Clock
 from harness.errors import DriverError
-from harness.protocols import Drop, Link, Undo, World
+from harness.protocols import Driver, Drop, Link, Undo, World
 from harness.scenario import Target
+
+# A machine serves again within so long after it got its power back.
+_MENDED_S = 20.0
 
 
 def group(world: World, targets: Target | Sequence[Target]) -> Sequence[str]:
@@ -62,15 +67,26 @@ def expect_dead(world: World, verb: str, links: Sequence[Link]) -> None:
         raise DriverError(f"{verb}: {_told(alive)}: still open after the cut; expected dead links")
 
 
-def expect_mended(world: World, verb: str, links: Sequence[Link]) -> None:
-    """Show that each link is open again.
+def expect_mended(driver: Driver, clock: Clock, links: Sequence[Link]) -> None:
+    """Show that each of these links is open again, where both of its ends run.
+
+    A machine that got its power back a moment ago is waited for.
 
     Raises:
         DriverError: with those that are not.
     """
-    dead = world.driver.dead(links)
-    if dead:
-        raise DriverError(f"{verb}: {_told(dead)}: dead after the mend; expected open links")
+    ends = {end for link in links for end in (link.source, link.destination)}
+    running = set(conditions.running(driver, clock, sorted(ends)))
+    dead = [link for link in links if {link.source, link.destination} <= running]
+
+    def are_open() -> bool:
+        dead[:] = driver.dead(dead)
+        return not dead
+
+    try:
+        clock.wait_for(are_open, timeout_s=_MENDED_S, what="the mending", every_s=0.25)
+    except DriverError as error:
+        raise DriverError(f"{_told(dead)}: dead after a cut was mended: {error}") from None
 
 
 def _told(links: Sequence[Link]) -> str:

@@ -115,11 +115,11 @@ def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
         entry: what to undo.
         clones: the drivers of the run's other clusters; one undoes what is on its machines.
     """
-    driver = _who_has(entry, driver, clones)
+    driver = who_has(entry, driver, clones)
     if entry.method == "s3":
         storage.keeper(driver, "heal").s3(**entry.arguments)  # type: ignore[arg-type]
     elif entry.method == "mend":
-        driver.mend(_links(entry))
+        driver.mend(links_of(entry))
     elif entry.method == "quicken":
         driver.quicken(str(entry.arguments["node"]))
     elif entry.method == "thaw":
@@ -128,7 +128,8 @@ def undo(driver: Driver, entry: Undo, clones: Sequence[Driver] = ()) -> None:
         driver.start(**entry.arguments)  # type: ignore[arg-type]
 
 
-def _who_has(entry: Undo, driver: Driver, clones: Sequence[Driver]) -> Driver:
+def who_has(entry: Undo, driver: Driver, clones: Sequence[Driver]) -> Driver:
+    """Return the driver of the cluster that an undo is about."""
     machines = set(machines_of(entry))
     return next((one for one in clones if machines & {*targets.machines(one)}), driver)
 
@@ -140,7 +141,8 @@ def machines_of(entry: Undo) -> Sequence[str]:
     return [str(name) for name in found if name is not None]
 
 
-def _links(entry: Undo) -> Sequence[Link]:
+def links_of(entry: Undo) -> Sequence[Link]:
+    """Return the links that an undo mends; none if it is no mending."""
     links = entry.arguments.get("links")
     return [Link(**link) for link in links] if isinstance(links, list) else []
 
@@ -155,7 +157,7 @@ def moot(machine: str) -> Iterator[Undo]:
 
 def words(entry: Undo) -> str:
     """Return an undo for people: `mend pg-1 to etcd-1, pg-1 to etcd-2`."""
-    links = ", ".join(f"{link.source} to {link.destination}" for link in _links(entry))
+    links = ", ".join(f"{link.source} to {link.destination}" for link in links_of(entry))
     facts = (str(v) for k, v in entry.arguments.items() if v and k not in ("nodes", "links"))
     return " ".join([entry.method, *facts, *([links] if links else [])])
 

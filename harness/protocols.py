@@ -188,12 +188,13 @@ class Driver(Protocol):
     name: ClassVar[str]
 
     def room(
-        self, cluster: Cluster, restored: Sequence[Cluster] = ()
+        self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
     ) -> AbstractContextManager[None]:
         """Hold room for a cluster, and for those restored beside it, while the block lasts.
 
-        Beside too many others a cluster is late, and nothing can be measured. Waits for as long
-        as it takes, and says so; also makes what has to be made before any cluster (images).
+        Beside too many others a cluster is late, and nothing can be measured; `alone` it has none
+        beside it. Waits for as long as it takes, and says so; also makes what has to be made
+        before any cluster (images).
         """
         ...
 
@@ -524,6 +525,10 @@ class World(Protocol):
 
     def not_undone(self) -> Sequence[Undo]:
         """Return how the faults that are still in force will be undone, the last one first."""
+        ...
+
+    def due(self) -> Sequence[Undo]:
+        """Return those of them that undo themselves once their `for:` has run out."""
         ...
 
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:

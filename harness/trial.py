@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from harness import conditions, drivers, journal, registry
+from harness import conditions, drivers, journal, registry, validity
 from harness.clock import NS, WallClock
 from harness.errors import AbortedError, DriverError, HarnessError, NotSteadyError
 from harness.history import NEMESIS, Json, merge_logs
@@ -82,7 +82,9 @@ class Trial:
 
     def _wait_for_room(self, held: ExitStack) -> None:
         asked = self.clock.now_ns()
-        held.enter_context(self.driver.room(self.cell.cluster, self.cell.restored))
+        alone = validity.needs_quiet([one.checker for one in self.cell.expectations])
+        room = self.driver.room(self.cell.cluster, self.cell.restored, alone=alone)
+        held.enter_context(room)
         self.waited_s = (self.clock.now_ns() - asked) / NS
 
     # --- the run ---------------------------------------------------------------------------
@@ -108,6 +110,7 @@ class Trial:
             self._step(number, step)
         self._join_background()
         self._worlds.heal()
+        self._worlds.expect_mended()
         self._steady("after the last step")
         # Of a cluster that was destroyed nothing is left to come back, or to be read.
         survives = not traffic.stopped

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from harness import conditions, journal, targets
+from harness import conditions, cuts, journal, targets
 from harness.clock import Clock, Task
 from harness.errors import DriverError
 from harness.history import Json
@@ -29,6 +29,8 @@ class Worlds:
         named: the machines that earlier steps picked, by their `as:`.
         marks: what earlier marks recorded, by name.
         background: what still runs beside the steps.
+        due: what is undone in the background, if no step does it before.
+        undone: what was undone by now, in the background or at the end of the steps.
         all: by name, in the order in which they joined the run.
     """
 
@@ -42,6 +44,8 @@ class Worlds:
     named: dict[str, Sequence[str]] = field(default_factory=dict)
     marks: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     background: list[Task] = field(default_factory=list)
+    due: list[Undo] = field(default_factory=list)
+    undone: list[Undo] = field(default_factory=list)
     all: dict[str, "ClusterWorld"] = field(default_factory=dict)
 
     def join(self, name: str, driver: Driver, cluster: Cluster) -> "ClusterWorld":
@@ -78,6 +82,7 @@ class Worlds:
 
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         """Undo these in the background, as far as no later step has done it by then."""
+        self.due += undos
         self.background.append(self.clock.spawn(partial(self._heal_after, undos, seconds), "heal"))
 
     def _heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
@@ -87,6 +92,7 @@ class Worlds:
         for undo in mine:
             journal.undo(self.own, undo, self.clones)
             self.journal.strike(undo)
+        self.undone += mine
         if mine:
             self.record.note("heal", healed(mine))
             self.record.says(f"healed: {mine[0].method} {', '.join(_machines(mine))}".rstrip())
@@ -101,11 +107,27 @@ class Worlds:
             self.journal,
             self.own,
             self.record.says,
-            undone=lambda undo: self.record.note("heal", healed([undo])),
+            undone=self._note_undone,
             clones=self.clones,
         )
         if failures:
             raise DriverError(f"not undone: {'; '.join(failures)}")
+
+    def _note_undone(self, undo: Undo) -> None:
+        self.undone.append(undo)
+        self.record.note("heal", healed([undo]))
+
+    def expect_mended(self) -> None:
+        """Show that every link that was cut is open again, where both of its ends run.
+
+        Raises:
+            DriverError: with those that are not.
+        """
+        living = [world.driver for world in self.all.values() if world.exists]
+        for undo in self.undone:
+            driver = journal.who_has(undo, self.own, self.clones)
+            if driver in living:
+                cuts.expect_mended(driver, self.clock, journal.links_of(undo))
 
 
 class ClusterWorld:
@@ -159,6 +181,9 @@ class ClusterWorld:
 
     def not_undone(self) -> Sequence[Undo]:
         return self._worlds.journal.open
+
+    def due(self) -> Sequence[Undo]:
+        return [undo for undo in self._worlds.journal.open if undo in self._worlds.due]
 
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
         self._worlds.heal_after(undos, seconds)

@@ -87,7 +87,7 @@ class Flap(Model):
         _rest(world, self.cut, cut_at)
         open_at = world.clock.now_ns()
         world.driver.mend(links)
-        cuts.expect_mended(world, self.name, links)
+        cuts.expect_mended(world.driver, world.clock, links)
         _rest(world, self.open, open_at)
         return cut_at, open_at
 

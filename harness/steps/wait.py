@@ -9,6 +9,7 @@ from pydantic import Field
 from harness import conditions, contents, storage
 from harness.errors import AbortedError, DriverError
 from harness.history import Json
+from harness.journal import words
 from harness.protocols import World
 from harness.registry import register
 from harness.scenario import Duration, Model, Target
@@ -45,7 +46,7 @@ class Wait(Model):
     - `new-leader`: another node than before the last fault holds the leader key.
     - `new-primary`: another node than then is out of recovery.
     - `no-leader`: the DCS has a quorum, and no leader key.
-    - `mended`: no partition is in force: the `for:` of each has run out.
+    - `mended`: no partition is in force, and no fault whose `for:` has not run out.
     - `healthy`: the steady state.
     - `streaming`: the same without the synchronous part.
     - `dcs-quorum`: the DCS answers a quorum read.
@@ -71,9 +72,12 @@ class Wait(Model):
             leader = world.resolve(Target(role="leader"))[0]
             segment = _close_segment(world, leader)
             self._wait(world, lambda: _archived(world, leader, segment))
-            return {"nodes": [], "until": self.until, "archived": segment}
-        self._wait(world, lambda: self._wish(world))
-        return {"nodes": [], "until": self._words()}
+            held: dict[str, Json] = {"until": self.until, "archived": segment}
+        else:
+            self._wait(world, lambda: self._wish(world))
+            held = {"until": self._words()}
+        # What is measured from here begins when it held, not when it was asked for first.
+        return {"nodes": [], "at": world.clock.now_ns(), **held}
 
     def _wait(self, world: World, ask: Callable[[], conditions.Wish]) -> None:
         lacks: list[str] = []
@@ -142,9 +146,9 @@ def _no_leader(world: World) -> conditions.Wish:
 
 
 def _mended(world: World) -> conditions.Wish:
-    cuts = [undo.arguments for undo in world.not_undone() if undo.method == "mend"]
-    links = [f"{cut.get('source')} to {cut.get('destination')}" for cut in cuts]
-    return conditions.Wish((f"still cut: {', '.join(links)}",) if links else ())
+    due = world.due()
+    left = [undo for undo in world.not_undone() if undo.method == "mend" or undo in due]
+    return conditions.Wish(tuple(f"not undone: {words(undo)}" for undo in left))
 
 
 def _new_primary(world: World, before: str | None) -> conditions.Wish:

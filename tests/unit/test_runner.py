@@ -290,6 +290,22 @@ def test_what_no_step_undid_is_undone_before_the_end_is_judged(bench: Bench) -> 
     bench.assert_left_clean()
 
 
+def test_a_cut_that_is_not_mended_proves_nothing(bench: Bench) -> None:
+    """The links are named; what is said of them rests on a connection, not on the mending."""
+    bench.prepare = lambda driver: driver.idle.add("mend")
+    cell = bench.cell("  - partition: {from: {node: pg-3}, to: {service: dcs}, for: 400ms}\n")
+    assert cell.verdict is Verdict.ERROR
+    assert "pg-3 to etcd-1" in cell.note
+    assert "dead after a cut was mended" in cell.note
+
+
+def test_a_bound_of_a_second_wants_the_machine_for_itself(bench: Bench) -> None:
+    """Its neighbours would make it an error; others have neighbours."""
+    for bound, alone in (("1s", True), ("60s", False)):
+        bench.cell(KILL + WAIT + START, f"  failover: {{since: crash, max: {bound}}}\n")
+        assert bench.drivers.pop().alone == alone
+
+
 def test_an_az_goes_dark_and_comes_back(bench: Bench) -> None:
     """Its machines alone are told to be healed, once all of it is back; clients of all go on."""
     steps = "  - blackout: {az: {of: leader}, for: 400ms}\n    as: dark\n" + WAIT

@@ -2,6 +2,7 @@
 
 from harness import validity
 from harness.checkers.failover import Failover
+from harness.checkers.overlap import Overlap
 from harness.checkers.routing import Routing
 from harness.checkers.writers import Writers
 from tests.unit.checkers.tape import Tape, failover
@@ -25,6 +26,13 @@ def reasons(tape: Tape) -> str:
 def test_a_sound_run_has_no_reason() -> None:
     """Load that wrote, probes that got through, nothing stalled."""
     assert not reasons(loaded())
+
+
+def test_a_second_needs_a_quiet_machine() -> None:
+    """A neighbour's start makes clients late by more than a tenth of it; five seconds bear that."""
+    assert validity.needs_quiet([BOUND, Overlap(max="1s")])
+    assert not validity.needs_quiet([BOUND, Failover(since="crash", max="5s")])
+    assert not validity.needs_quiet([Writers(max=1)])
 
 
 def test_an_empty_history_proves_nothing() -> None:

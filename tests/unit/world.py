@@ -98,6 +98,7 @@ class PlainDriver:
         self.failover_s = 5.0
         self.seen: list[tuple[str, object]] = []
         self.idle: set[str] = set()
+        self.alone = False
         self.refusing: dict[str, str] = {}
         self.bugs: dict[str, Exception] = {}
         self.noisy: str | None = None
@@ -126,10 +127,13 @@ class PlainDriver:
     # --- life ------------------------------------------------------------------------------
 
     @contextmanager
-    def room(self, cluster: Cluster, restored: Sequence[Cluster] = ()) -> Iterator[None]:
+    def room(
+        self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
+    ) -> Iterator[None]:
         self.clock.sleep(self.room_s)
         self._obey("room")
         self.rooms.append((cluster, *restored))
+        self.alone = alone
         try:
             yield
         finally:
@@ -713,6 +717,7 @@ class MemoryWorld:
         self.named: dict[str, Sequence[str]] = {}
         self.tasks: list[Task] = []
         self.open: list[Undo] = []
+        self.healing: list[Undo] = []
 
     @property
     def driver(self) -> MemoryDriver:
@@ -746,7 +751,12 @@ class MemoryWorld:
     def not_undone(self) -> Sequence[Undo]:
         return self.open[::-1]
 
+    def due(self) -> Sequence[Undo]:
+        return [undo for undo in self.not_undone() if undo in self.healing]
+
     def heal_after(self, undos: Sequence[Undo], seconds: float) -> None:
+        self.healing += undos
+
         def heal() -> None:
             self.clock.sleep(seconds)
             for one in reversed(undos):

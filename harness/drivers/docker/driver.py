@@ -122,11 +122,14 @@ class DockerDriver:
     # --- life ------------------------------------------------------------------------------
 
     @contextmanager
-    def room(self, cluster: Cluster, restored: Sequence[Cluster] = ()) -> Iterator[None]:
+    def room(
+        self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
+    ) -> Iterator[None]:
         for one in (cluster, *restored):
             self._images_of(one)
         members = self._stack.dcs_members
-        self._wait_for_room(budget.run_cost(cluster, restored, members=members))
+        cost = budget.run_cost(cluster, restored, members=members)
+        self._wait_for_room(budget.everything() if alone else cost)
         try:
             yield
         finally:

@@ -52,7 +52,7 @@ def test_a_mend_that_does_nothing_is_an_error() -> None:
     """Likewise: the next cut would be none."""
     world = MemoryWorld()
     world.driver.idle = {"mend"}
-    with pytest.raises(DriverError, match=r"flap: pg-1 to etcd-1.*dead after the mend"):
+    with pytest.raises(DriverError, match=r"pg-1 to etcd-1.*dead after a cut was mended"):
         flap().perform(world)
     assert "undone" not in world.verbs()
 

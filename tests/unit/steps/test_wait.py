@@ -2,8 +2,9 @@
 
 import pytest
 
+from harness import cuts
 from harness.errors import AbortedError, DriverError
-from harness.protocols import Undo
+from harness.protocols import Link, Undo
 from harness.scenario import Cluster, ReplicaState, Steady
 from harness.steps.wait import Wait
 from tests.unit.world import MemoryWorld, PlainDriver
@@ -25,7 +26,8 @@ def without_leader() -> MemoryWorld:
 def test_another_node_takes_over(until: str) -> None:
     """The election takes its time; the wait ends soon after."""
     world = without_leader()
-    assert wait(until).perform(world) == {"nodes": [], "until": until}
+    held = wait(until).perform(world)
+    assert held == {"nodes": [], "at": world.clock.now_ns(), "until": until}
     assert 5 <= world.now_s < 15
 
 
@@ -52,7 +54,8 @@ def test_nobody_leads_once_the_key_is_gone() -> None:
     world = MemoryWorld()
     world.driver.failover_s = 99
     del world.driver.keys["leader"]
-    assert wait("no-leader").perform(world) == {"nodes": [], "until": "no-leader"}
+    held = wait("no-leader").perform(world)
+    assert held == {"nodes": [], "at": world.clock.now_ns(), "until": "no-leader"}
 
 
 def test_a_key_that_stays_is_told() -> None:
@@ -69,7 +72,7 @@ def test_mended_waits_for_the_end_of_a_partition() -> None:
     """It mends by itself; what stood still meanwhile is none of it."""
     world = MemoryWorld()
     world.undo_later(Undo("thaw", {"node": "pg-3", "process": "all"}))
-    cut = Undo("mend", {"source": "pg-1", "destination": "pg-2", "port": None, "drop": "reject"})
+    cut = cuts.undo_of([Link("pg-1", "pg-2")], ["pg-1"])
     world.undo_later(cut)
     world.heal_after([cut], 12)
     wait("mended").perform(world)
@@ -79,9 +82,20 @@ def test_mended_waits_for_the_end_of_a_partition() -> None:
 def test_a_partition_that_stays_is_told() -> None:
     """What is lacking is the link."""
     world = MemoryWorld()
-    world.undo_later(Undo("mend", {"source": "pg-1", "destination": "pg-2"}))
-    with pytest.raises(DriverError, match="still cut: pg-1 to pg-2"):
+    world.undo_later(cuts.undo_of([Link("pg-1", "pg-2")], ["pg-1"]))
+    with pytest.raises(DriverError, match="not undone: mend pg-1 to pg-2"):
         wait("mended", "5s").perform(world)
+
+
+def test_mended_waits_for_the_power_that_comes_back() -> None:
+    """Whatever has a `for:` is waited for; what a later step starts again is not."""
+    world = MemoryWorld()
+    world.undo_later(Undo("start", {"node": "pg-1"}))
+    dark = Undo("start", {"node": "pg-2"})
+    world.undo_later(dark)
+    world.heal_after([dark], 12)
+    wait("mended").perform(world)
+    assert 12 <= world.now_s < 13
 
 
 def test_healthy_waits_for_every_replica() -> None:
@@ -202,6 +216,7 @@ def test_archived_closes_the_segment_and_waits_for_it(last: str) -> None:
     archive(world, last, after_s=4)
     assert wait("archived").perform(world) == {
         "nodes": [],
+        "at": world.clock.now_ns(),
         "until": "archived",
         "archived": SEGMENT,
     }
@@ -253,7 +268,8 @@ def test_backup_done() -> None:
     with pytest.raises(DriverError, match=text):
         wait("backup-done", "5s").perform(world)
     world.driver.backup("pg-1", "full")
-    assert wait("backup-done").perform(world) == {"nodes": [], "until": "backup-done"}
+    held = wait("backup-done").perform(world)
+    assert held == {"nodes": [], "at": world.clock.now_ns(), "until": "backup-done"}
 
 
 def test_an_s3_that_does_not_answer_is_waited_for() -> None:
