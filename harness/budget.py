@@ -15,10 +15,10 @@ in each container's control group (what `docker stats` reads):
 - Beside them the harness took 0.04 cores and 113 MiB, the engine 0.06 to 0.10 cores, and 13 MiB for
   its supervisor of each container.
 
-A part counts for about twice its average: on a machine that is half idle whoever wakes up runs at
-once. The sum for the first of these runs is 0.83 cores. The start takes more, 1.2 to 1.9 cores for
-ten seconds, and is not counted: what it does to a neighbour shows in that one's own delay
-(`harness/validity.py`).
+A part counts for its average, rounded up; the sum for the first of these runs is 0.63 cores, so
+three fit on two cores. The start takes more, 1.2 to 1.9 cores for ten seconds: clusters start one
+after another (`harness/turns.py`), and what a start does to a neighbour shows in that one's own
+delay (`harness/validity.py`).
 """
 
 import os
@@ -77,11 +77,11 @@ def total(costs: Iterable[Cost]) -> Cost:
 # --- what a cluster costs ----------------------------------------------------------------------
 
 # The harness, the engine, MinIO and the client outside of all AZs.
-_RUN = Cost(40, 115) + Cost(60, 0) + Cost(30, 220) + Cost(80, 60)
+_RUN = Cost(40, 115) + Cost(80, 0) + Cost(15, 220) + Cost(80, 60)
 _CLIENT = Cost(20, 40)
-_NODE, _QUIET_NODE = Cost(150, 140), Cost(100, 140)
+_NODE, _QUIET_NODE = Cost(90, 140), Cost(60, 140)
 _ELB, _ELBS = Cost(10, 20), 2
-_MEMBER: Mapping[DcsKind, Cost] = {"etcd": Cost(30, 45), "zookeeper": Cost(60, 75)}
+_MEMBER: Mapping[DcsKind, Cost] = {"etcd": Cost(20, 45), "zookeeper": Cost(30, 75)}
 _MEMBERS = 3
 
 
@@ -114,11 +114,10 @@ def everything() -> Cost:
 def workers() -> int:
     """Return how many of a session's tests may run at once: clusters of three nodes, mostly.
 
-    Not more than there are cores, for a test without a cluster may take a whole one.
+    The dearest of them, on ZooKeeper, has to fit as often.
     """
-    room, cost = machine().all, run_cost(Cluster())
-    clusters = min(room.millicores // cost.millicores, room.mib // cost.mib)
-    return max(1, min(clusters, room.millicores // 1000))
+    room, cost = machine().all, run_cost(Cluster(dcs="zookeeper"))
+    return max(1, min(room.millicores // cost.millicores, room.mib // cost.mib))
 
 
 # --- what the machine has ----------------------------------------------------------------------

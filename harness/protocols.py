@@ -189,12 +189,13 @@ class Driver(Protocol):
 
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Callable[[], None]]:
         """Hold room for a cluster, and for those restored beside it, while the block lasts.
 
         Beside too many others a cluster is late, and nothing can be measured; `alone` it has none
         beside it. Waits for as long as it takes, and says so; also makes what has to be made
-        before any cluster (images).
+        before any cluster (images). What the block is given is to be called once the cluster is
+        steady: until then no other one starts.
         """
         ...
 

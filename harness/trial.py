@@ -84,7 +84,7 @@ class Trial:
         asked = self.clock.now_ns()
         alone = validity.needs_quiet([one.checker for one in self.cell.expectations])
         room = self.driver.room(self.cell.cluster, self.cell.restored, alone=alone)
-        held.enter_context(room)
+        self._started = held.enter_context(room)
         self.waited_s = (self.clock.now_ns() - asked) / NS
 
     # --- the run ---------------------------------------------------------------------------
@@ -99,6 +99,7 @@ class Trial:
         self._worlds.traffic = traffic
         traffic.watch()
         self._steady("before the first step")
+        self._started()
         self.versions.update(self.driver.versions())
         traffic.begin(self._leader())
         # Patroni's rounds were hurried, so they stand at the same point in every run, and every

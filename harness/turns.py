@@ -4,6 +4,7 @@ Each run that wants room, or has it, is a file in one folder, locked (flock) by 
 kernel drops the lock when the process ends, however it ends, so nothing is ever held by the dead.
 Runs are let in in the order in which they asked. Nobody waits for ever:
 
+- clusters start one after another, for a start takes as much as three that run;
 - what would not fit even alone runs alone;
 - a run asks once, for all of its clusters, and never again while it holds them;
 - a process that made a cluster by hand, as tests do, does not wait for another one, nor does a
@@ -39,6 +40,7 @@ class Ticket:
         owner: the process, as `reaper.owner` names it.
         by_hand: made outside of a run: the process may make others beside it.
         begun: it has its room.
+        starts: its cluster is not steady yet, so nobody else begins to start one.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Ticket:
     owner: str
     by_hand: bool = False
     begun: bool = False
+    starts: bool = False
 
 
 def may_begin(mine: Ticket, others: Sequence[Ticket], room: Room, family: frozenset[str]) -> bool:
@@ -55,7 +58,7 @@ def may_begin(mine: Ticket, others: Sequence[Ticket], room: Room, family: frozen
     """
     if any(one.begun and one.by_hand and one.owner in family for one in others):
         return True
-    if ahead_of(mine, others):
+    if ahead_of(mine, others) or (mine.starts and starting(others)):
         return False
     return room.takes(mine.cost, [one.cost for one in others if one.begun])
 
@@ -65,9 +68,16 @@ def ahead_of(mine: Ticket, others: Sequence[Ticket]) -> Sequence[Ticket]:
     return [one for one in others if not one.begun and one.number < mine.number]
 
 
+def starting(others: Sequence[Ticket]) -> bool:
+    """Return whether one of those who were let in still starts its cluster."""
+    return any(one.begun and one.starts for one in others)
+
+
 def reason(mine: Ticket, others: Sequence[Ticket], room: Room) -> str:
     """Return what a run waits for, as a sentence."""
     running = [one for one in others if one.begun]
+    if not ahead_of(mine, others) and room.takes(mine.cost, [one.cost for one in running]):
+        return "waiting for another cluster to be steady: they start one after another"
     before = len(running) + len(ahead_of(mine, others))
     held = budget.total(one.cost for one in running)
     whom = f"{before} other {'cluster' if before == 1 else 'clusters'}"
@@ -94,6 +104,12 @@ class Turn:
         self.ticket = replace(self.ticket, begun=True)
         self._write()
 
+    def started(self) -> None:
+        """Let others start: the cluster is steady. Safe to call twice, and after the release."""
+        if self._file is not None and self.ticket.starts:
+            self.ticket = replace(self.ticket, starts=False)
+            self._write()
+
     def release(self) -> None:
         """Give the room back. Safe to call twice."""
         file, self._file = self._file, None
@@ -111,6 +127,7 @@ class Turn:
                 "owner": self.ticket.owner,
                 "by_hand": self.ticket.by_hand,
                 "begun": self.ticket.begun,
+                "starts": self.ticket.starts,
             }
         )
         # In this order: what stands there can be written over though the disk is full by now.
@@ -130,7 +147,13 @@ class Turns:
     room: Callable[[], Room] = budget.machine
 
     def take(
-        self, cost: Cost, clock: Clock, says: Callable[[str], None], *, by_hand: bool = False
+        self,
+        cost: Cost,
+        clock: Clock,
+        says: Callable[[str], None],
+        *,
+        by_hand: bool = False,
+        starts: bool = False,
     ) -> Turn:
         """Wait until there is room for this much, and hold it.
 
@@ -139,6 +162,8 @@ class Turns:
             clock: its abort ends the waiting.
             says: is told once what is waited for.
             by_hand: the process may make more beside it, for which it does not wait.
+            starts: it says when its cluster is steady (`Turn.started`), and until then none of
+                those who say so, too, begins.
 
         Raises:
             AbortedError: when the clock was aborted.
@@ -146,7 +171,7 @@ class Turns:
         """
         with self._alone(clock):
             taken = [number for number, _ in self._files()]
-            ticket = Ticket(max(taken, default=0) + 1, cost, reaper.owner(), by_hand)
+            ticket = Ticket(max(taken, default=0) + 1, cost, reaper.owner(), by_hand, starts=starts)
             try:
                 turn = Turn(self.folder / f"{ticket.number}-{uuid4().hex}", ticket)
             except OSError as error:
@@ -188,9 +213,9 @@ class Turns:
                     continue
                 said = json.loads(text)
                 cost = Cost(int(said["millicores"]), int(said["mib"]))
-                yield Ticket(
-                    number, cost, said["owner"], bool(said["by_hand"]), bool(said["begun"])
-                )
+                # Another checkout of the project, of another day, may have written it.
+                flags = {n: bool(said.get(n, False)) for n in ("by_hand", "begun", "starts")}
+                yield Ticket(number, cost, said["owner"], **flags)
 
     def _unusable(self, error: OSError) -> DriverError:
         return DriverError(f"{self.folder}: {error}; expected a folder to lock files in")

@@ -35,15 +35,15 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what a cluster costs ----------------------------------------------------------------------
 
 
-def test_two_clusters_fill_two_cores() -> None:
-    """The usual one, as measured; with a small one restored beside it there is room for it yet."""
-    usual = budget.run_cost(Cluster())
-    restoring = budget.run_cost(Cluster(), [Cluster(nodes=1)])
+def test_three_clusters_fill_two_cores() -> None:
+    """On either store, as measured; two, where each has another one restored beside it."""
     two_cores = Room(Cost(2000, 18000), 18000)
-    assert two_cores.takes(usual, [usual])
-    assert two_cores.takes(restoring, [usual])
-    assert not two_cores.takes(usual, [usual, usual])
-    assert not two_cores.takes(restoring, [restoring])
+    for usual in (budget.run_cost(Cluster()), budget.run_cost(Cluster(dcs="zookeeper"))):
+        assert two_cores.takes(usual, [usual, usual])
+        assert not two_cores.takes(usual, [usual, usual, usual])
+    restoring = budget.run_cost(Cluster(), [Cluster()])
+    assert two_cores.takes(restoring, [restoring])
+    assert not two_cores.takes(restoring, [restoring, restoring])
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_a_limit_of_memory(tmp_path: Path, membership: str, files: dict[str, str
 
 @pytest.mark.parametrize(
     ("cores", "mib", "workers"),
-    [(2000, 18000, 2), (4000, 18000, 4), (16000, 18000, 16), (500, 18000, 1), (4000, 2500, 2)],
+    [(2000, 18000, 3), (4000, 18000, 6), (500, 18000, 1), (4000, 2500, 2)],
 )
 def test_workers(cores: int, mib: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as there is room for usual clusters; one at least, and one a core at the most."""
+    """As many as there is room for usual clusters; one at least."""
     monkeypatch.setattr(budget, "machine", lambda: Room(Cost(cores, mib), mib))
     assert budget.workers() == workers
 

@@ -796,6 +796,7 @@ def test_a_run_has_room_for_all_of_its_clusters_before_it_begins(bench: Bench) -
     restored = [Cluster(nodes=1), Cluster(nodes=2)]
     bench.run(replace(plan, cells=[replace(cell, restored=restored)]))
     assert bench.driver.rooms == [(cell.cluster, *restored)]
+    assert bench.driver.told_steady  # others may start theirs
     bench.assert_left_clean()
 
 

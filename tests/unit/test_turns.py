@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from harness import budget, reaper, turns
 from harness.budget import Cost, Room
 from harness.clock import WallClock
 from harness.errors import AbortedError, DriverError
-from harness.turns import Ticket, Turn, Turns, may_begin
+from harness.turns import Ticket, Turn, Turns, may_begin, reason
 
 ROOM = Room(Cost(2000, 8000), 8000)
 NOBODY: frozenset[str] = frozenset()
@@ -306,6 +307,29 @@ def test_only_what_we_made_by_hand_is_not_waited_for(held: Ticket, begins: bool)
     mine = Ticket(2, Cost(1000), "own")
     assert may_begin(mine, [held], ROOM, frozenset({"own"})) == begins
     assert not may_begin(mine, [held], ROOM, NOBODY)
+
+
+def test_clusters_start_one_after_another() -> None:
+    """A start is waited for by those that start, and by nobody else; a steady one by nobody."""
+    mine = Ticket(2, Cost(100), "own", starts=True)
+    other = Ticket(1, Cost(100), "other", begun=True, starts=True)
+    assert not may_begin(mine, [other], ROOM, NOBODY)
+    assert "one after another" in reason(mine, [other], ROOM)
+    assert may_begin(replace(mine, starts=False), [other], ROOM, NOBODY)
+    assert may_begin(mine, [replace(other, starts=False)], ROOM, NOBODY)
+
+
+def test_a_steady_cluster_lets_others_start(folder: Path) -> None:
+    """Once it says so; to say it twice, or after its end, does no harm."""
+    asked, clock = Turns(folder, lambda: ROOM), WallClock()
+    first = asked.take(Cost(100), clock, print, starts=True)
+    clock.spawn(first.started, "started")
+    second = asked.take(Cost(100), clock, print, starts=True)
+    first.started()
+    first.release()
+    first.started()
+    second.release()
+    assert files(folder) == ["lock"]
 
 
 def test_memory_that_others_use_is_waited_for() -> None:

@@ -99,6 +99,7 @@ class PlainDriver:
         self.seen: list[tuple[str, object]] = []
         self.idle: set[str] = set()
         self.alone = False
+        self.told_steady = False
         self.refusing: dict[str, str] = {}
         self.bugs: dict[str, Exception] = {}
         self.noisy: str | None = None
@@ -129,13 +130,18 @@ class PlainDriver:
     @contextmanager
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> Iterator[None]:
+    ) -> Iterator[Callable[[], None]]:
         self.clock.sleep(self.room_s)
         self._obey("room")
         self.rooms.append((cluster, *restored))
         self.alone = alone
+        self.told_steady = False
+
+        def started() -> None:
+            self.told_steady = True
+
         try:
-            yield
+            yield started
         finally:
             self.rooms_end.append(self.downs)
 

@@ -124,19 +124,23 @@ class DockerDriver:
     @contextmanager
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> Iterator[None]:
+    ) -> Iterator[Callable[[], None]]:
         for one in (cluster, *restored):
             self._images_of(one)
         members = self._stack.dcs_members
         cost = budget.run_cost(cluster, restored, members=members)
-        self._wait_for_room(budget.everything() if alone else cost)
+        turn = self._wait_for_room(budget.everything() if alone else cost, starts=True)
         try:
-            yield
+            yield turn.started
         finally:
             self._give_room_back()
 
-    def _wait_for_room(self, cost: budget.Cost, *, by_hand: bool = False) -> None:
-        self._turn = turns.of_user().take(cost, self._clock, self._says, by_hand=by_hand)
+    def _wait_for_room(
+        self, cost: budget.Cost, *, by_hand: bool = False, starts: bool = False
+    ) -> turns.Turn:
+        take = turns.of_user().take
+        self._turn = take(cost, self._clock, self._says, by_hand=by_hand, starts=starts)
+        return self._turn
 
     def _give_room_back(self) -> None:
         if self._turn is not None:
