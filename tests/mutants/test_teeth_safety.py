@@ -38,6 +38,7 @@ def test_replica_elb_that_falls_back_to_the_primary(tmp_path: Path) -> None:
     assert "replica-elb led to" in routing.note
 
 
+@pytest.mark.slow
 def test_elb_that_only_connects(tmp_path: Path) -> None:
     """`routing` sees writers on replicas; control: routing/switchover-routing.yaml."""
     wrong = defect(stack=Stack(primary_check="tcp"))
@@ -48,6 +49,7 @@ def test_elb_that_only_connects(tmp_path: Path) -> None:
     assert "primary-elb led to" in routing.note
 
 
+@pytest.mark.slow
 def test_synchronous_commit_off(tmp_path: Path) -> None:
     """Commits are acknowledged before a standby has them: `lost_writes` and `anomalies` say so.
 
@@ -199,6 +201,7 @@ class KeepsAnAddress(DockerDriver):
         super().renew(machine)
 
 
+@pytest.mark.slow
 @pytest.mark.control
 def test_replacement_that_leads(tmp_path: Path) -> None:
     """The control of the next."""
