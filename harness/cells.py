@@ -191,6 +191,15 @@ def unused_variables(document: Document) -> Iterator[Problem]:
             yield Problem(path, text, at_key=True)
 
 
+def cover_rules(document: Document) -> Iterator[Problem]:
+    """Yield a `cover` that leaves nothing out: the matrix alone says so."""
+    matrix, cover = at(document.root, ("matrix",)), document.root.get("cover")
+    axes = len(matrix) if isinstance(matrix, Mapping) else 0
+    if isinstance(cover, int) and not isinstance(cover, bool) and cover >= max(axes, 1):
+        text = f"found {cover}, and the matrix has {axes} axes; expected fewer than it has, or none"
+        yield Problem(("cover",), text)
+
+
 def _declared(document: Document) -> Sequence[TreePath]:
     """Return the path of each axis in the file, right or wrong."""
     backends = at(document.root, ("backends",))

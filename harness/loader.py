@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.cells import unused_variables
+from harness.cells import cover_rules, unused_variables
 from harness.document import read
 from harness.drafting.cell import draft
 from harness.drafting.written_step import MODIFIERS, read_step
@@ -128,6 +128,7 @@ def _scenario(document: Document, path: Path) -> tuple[Scenario | None, Sequence
     problems += [p for p in wrong if p.path[:1] != ("steps",) or len(p.path) == 1]
     problems += _name_rules(document, path)
     problems += unused_variables(document)
+    problems += cover_rules(document)
     problems += _backend_rules(document)
     if scenario is None:
         return None, problems

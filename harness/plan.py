@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
+from harness.covering import covering
 from harness.drafting.cell import Drafted, draft
 from harness.errors import Mistake, ScenarioError
 from harness.places import Document
@@ -34,7 +35,8 @@ def plan(
         scenario: as the loader read it.
         backend: where it will run.
         seed: what every random choice of the run comes from.
-        cell: the text in brackets of the only cell to plan; None is all of them.
+        cell: the text in brackets of the only cell to plan; None is all of them that the file asks
+            for.
         repeat: runs of each cell; None is what the file says for the backend.
         supported: what the driver can do here; None asks nothing of it.
         environment: what `${env:NAME}` reads; None is the process's own.
@@ -55,12 +57,17 @@ def plan(
     return Plan(
         scenario=scenario,
         backend=backend,
-        cells=[c.cell for c in cells] if cell is None else [_named(cells, cell, document)],
+        cells=_covering(cells, scenario) if cell is None else [_named(cells, cell, document)],
         repeat=repeat or override.repeat,
         seed=seed,
         timeout_s=override.timeout or DEFAULT_TIMEOUT_S,
         secrets=frozenset(secret for c in cells for secret in c.secrets),
     )
+
+
+def _covering(cells: Sequence[Drafted], scenario: Scenario) -> Sequence[Cell]:
+    whole = [one.cell for one in cells]
+    return whole if scenario.cover is None else covering(whole, scenario.cover)
 
 
 def _named(cells: Sequence[Drafted], cell: str, document: Document) -> Cell:

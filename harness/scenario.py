@@ -322,6 +322,8 @@ class Scenario(Model):
         cluster: the cluster that it runs against.
         matrix: what varies: each key is a path into the file (`cluster.nodes`) or a variable
             (`how`, used as `${how}`); the scenario runs once for each combination, its cells.
+        cover: not the whole matrix, but as many cells as it takes for each combination of so many
+            axes' values to occur; 1 is each value of each axis. `--cell` runs any other.
         backends: where it may run, and what differs there; elsewhere it is skipped.
         requires: facts of the machine without which it is skipped.
         workload: the load that runs behind all steps, by name.
@@ -335,6 +337,7 @@ class Scenario(Model):
     labels: tuple[Name, ...] = ()
     cluster: Cluster = Cluster()
     matrix: Mapping[str, Sequence[Json]] = {}
+    cover: int | None = Field(None, ge=1)
     backends: Mapping[Backend, BackendOverride] = Field({}, min_length=1)  # absent: all
     requires: Requirements = Requirements()
     workload: Mapping[str, Json] = {}

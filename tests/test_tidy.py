@@ -18,7 +18,7 @@ PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers", "checks"
 FLOORS = (
     ("errors", "units", "cache"),
     ("clock", "history", "answer"),
-    ("verdict", "places", "seeds", "operations", "evidence", "membership", "timelines"),
+    ("verdict", "places", "seeds", "covering", "operations", "evidence", "membership", "timelines"),
     ("isolation", "linearizability"),
     ("scenario", "result"),
     ("expectation", "protocols", "sightings", "check"),

@@ -12,7 +12,7 @@ from harness.isolation.models import Consistency, ruled_out
 from harness.isolation.ruling import Ruling, rule
 from harness.operations import Operation
 from harness.registry import register
-from harness.sightings import in_recovery
+from harness.sightings import in_recovery, is_write
 from harness.verdict import Measurement, UndecidedError
 
 _FINAL = "final"
@@ -23,7 +23,7 @@ _EVIDENCE = 3  # cycles, or examples of what needs no cycle
 class Anomalies(CountExpectation):
     """Count the kinds of anomaly in a workload's transactions that a consistency model forbids.
 
-    Judged are the transactions of all workloads on its table that were sent to a primary, and the
+    Judged are the transactions of all workloads on its table that reached a primary, and the
     final read of the survivor, which comes after all of them: so an acknowledged append that is
     lost is an anomaly of real time. With `replicas`, those that replicas answered are judged
     beside them, by that weaker model. No stronger one can be promised there: what a replica shows
@@ -61,7 +61,7 @@ class Anomalies(CountExpectation):
         every = [op for op in history.select("txn") if _table(op) in tables]
         finals = [op for op in history.select("read", "ok") if op.process == _FINAL]
         finals = [op for op in finals if _table(op) in tables]
-        on_primary = [op for op in every if op.process not in replica]
+        on_primary = _on_primary(every, replica)
         parts = [(self.model, "on the primary", rule_of([*on_primary, *finals]))]
         if self.replicas is not None:
             if not any(op.outcome == "ok" for op in every if op.process in replica):
@@ -77,6 +77,25 @@ def _table(op: Op) -> str:
 def _replica_sessions(history: History) -> frozenset[str | int]:
     """Return the processes whose session was opened on a server in recovery."""
     return frozenset(op.process for op in history.select("open", "ok") if in_recovery(op))
+
+
+def _on_primary(ops: Sequence[Op], replica: frozenset[str | int]) -> Sequence[Op]:
+    """Return those that reached a primary, or may have: of a session on a replica, too.
+
+    A replica that is promoted keeps its sessions. So what such a session wrote was on a primary, as
+    was all that it asked after its first acknowledged write; a write without an answer may have
+    been. What it read before was on a replica.
+    """
+    promoted: dict[str | int, int] = {}
+    for op in ops:
+        if op.process in replica and op.outcome == "ok" and is_write(op) and op.end is not None:
+            promoted[op.process] = min(op.end, promoted.get(op.process, op.end))
+
+    def reached(op: Op) -> bool:
+        since = promoted.get(op.process)
+        return is_write(op) or (since is not None and op.start >= since)
+
+    return [op for op in ops if op.process not in replica or reached(op)]
 
 
 def rule_of(ops: Sequence[Op]) -> Ruling:

@@ -295,6 +295,12 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
         "5:9",
         "matrix: 9600 cells; expected at most 512",
     ),
+    "a cover that leaves nothing out": (
+        swap("backends:", "cover: 2\nbackends:"),
+        "6:8",
+        "cover: found 2, and the matrix has 2 axes; expected fewer than it has, or none",
+    ),
+    "a cover of nothing": (swap("backends:", "cover: 0\nbackends:"), "6:8", "cover: found 0"),
     # The backends.
     "an unknown backend": (
         swap("docker: {", "dokcer: {"),

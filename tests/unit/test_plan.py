@@ -85,6 +85,20 @@ def test_without_a_matrix_there_is_one_cell(read: Read):
     assert ready(read(BASE), cell="").cells == made.cells
 
 
+def test_a_cover_leaves_cells_out_and_any_can_be_named(tmp_path: Path):
+    """Each value of each axis occurs; the other cells are as sound, and are run by name alone."""
+    text = NODE_KILL.read_text(encoding="utf-8").replace("backends:", "cover: 1\nbackends:", 1)
+    path = tmp_path / "node-kill.yaml"
+    path.write_text(text, encoding="utf-8")
+    scenario = loader.load(path)
+    assert [cell.id for cell in ready(scenario).cells] == [
+        "nodes=2-sync=async",
+        "nodes=3-sync=quorum",
+    ]
+    (other,) = ready(scenario, cell="nodes=2-sync=quorum").cells
+    assert other.cluster.sync == "quorum"
+
+
 def test_one_cell_can_be_chosen():
     """By the text in brackets."""
     made = ready(loader.load(NODE_KILL), cell="nodes=3-sync=async")

@@ -71,6 +71,17 @@ def test_a_stale_read_is_one_on_a_primary_alone(seen: Recorder) -> None:
     assert seen.judged("serializable").value == 0
 
 
+def test_a_session_outlives_the_promotion_of_its_replica(seen: Recorder) -> None:
+    """What it wrote, and asked from then on, was on a primary; not what it read before."""
+    seen.txn("reads/0", [["r", 1, []]])
+    seen.txn("reads/0", [["append", 1, 12]])
+    seen.txn("reads/0", [["append", 3, 30]], "info")
+    seen.txn("append/0", [["r", 1, [10, 11, 12]], ["r", 3, [30]]])
+    assert seen.judged().value == 0
+    seen.txn("reads/0", [["r", 1, [10]]])
+    assert seen.judged().value == 1
+
+
 def test_a_replica_must_not_show_what_was_never_committed(seen: Recorder) -> None:
     """An aborted append, seen there, breaks read committed."""
     seen.txn("append/0", [["append", 2, 20]], "fail")
