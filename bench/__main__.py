@@ -53,7 +53,7 @@ def _one_start() -> float:
 
 def _steady(driver: Driver, cluster: Cluster) -> bool:
     view = conditions.look(driver, CLOCK)
-    conditions.hurry(driver, view, cluster)
+    conditions.hurry(driver, view)
     return bool(conditions.steady(view, cluster, Steady()))
 
 

@@ -426,7 +426,11 @@ def test(
     context: typer.Context,
     *,
     mutants: Annotated[
-        bool, typer.Option("--mutants", help="Only the planted defects; prints caught/total last.")
+        bool,
+        typer.Option(
+            "--mutants",
+            help="Only the planted defects, and their controls; prints last how many were caught.",
+        ),
     ] = False,  # noqa: PT028 - a command, not a test
 ) -> int:
     """Run the project's own tests and scenarios; further arguments are pytest's."""
@@ -476,12 +480,22 @@ def _pytest(root: Path, words: Sequence[str]) -> int:
 
 
 def _tally(report: Path) -> str:
-    """Return how many planted defects were caught: a test of one passes when it is."""
+    """Return how many planted defects were caught, and how many controls, without one, are clean.
+
+    A test of either passes when it is; a skipped one shows nothing. `tests/mutants` marks controls.
+    """
     from xml.etree import ElementTree
 
     cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - our own file
-    caught = sum(len(case.findall("*[@message]")) == 0 for case in cases)
-    return f"mutants: {caught}/{len(cases)}"
+    well = {True: 0, False: 0}
+    total = {True: 0, False: 0}
+    for case in cases:
+        is_control = case.find("properties/property[@name='control']") is not None
+        total[is_control] += 1
+        well[is_control] += not case.findall("*[@message]")
+    return (
+        f"mutants: {well[False]}/{total[False]} caught, controls: {well[True]}/{total[True]} clean"
+    )
 
 
 @app.command()

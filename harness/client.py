@@ -243,6 +243,7 @@ class Vantage:
             "prepare": self._prepare,
             "final_read": self._final_read,
             "sql": self._sql,
+            "in_clear": self._in_clear,
             "patroni": self._patroni,
             "dcs": self._dcs,
             "dcs_leader": lambda asked: self._cluster.dcs.leader(deadline_s=asked.deadline_s),
@@ -353,6 +354,10 @@ class Vantage:
     def _sql(self, request: Request) -> Json:
         database = self._cluster.database
         return database.query(self._place(request), request.sql, deadline_s=request.deadline_s)
+
+    def _in_clear(self, request: Request) -> Json:
+        database = self._cluster.database
+        return database.in_clear(self._place(request), deadline_s=request.deadline_s)
 
     def _patroni(self, request: Request) -> Json:
         reply = self._cluster.patroni(request.node).call(

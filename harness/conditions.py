@@ -131,16 +131,38 @@ def recovering(driver: Driver, node: str) -> bool | None:
     return bool(rows[0][0])
 
 
-def hurry(driver: Driver, view: View, cluster: Cluster) -> None:
+def hurry(driver: Driver, view: View) -> None:
     """Start Patroni's next round on every node now; without it a start takes several loop_waits.
 
-    A PATCH that changes nothing does it: it wakes the round of the node that it is sent to.
+    A PATCH that changes nothing does it: it wakes the round of the node that it is sent to. It
+    takes away what was never there: one that sets a value might mend a wrong one, unseen.
     """
     if view.leader is None:
         return
-    same: Json = {"ttl": cluster.patroni.ttl}
+    nothing: Json = {"drill": None}
     for node in driver.nodes:
-        driver.patroni(node.name, "/config", deadline_s=2, method="PATCH", body=same)
+        driver.patroni(node.name, "/config", deadline_s=2, method="PATCH", body=nothing)
+
+
+def settings(driver: Driver, view: View) -> Mapping[str, Json] | None:
+    """Return the dynamic configuration that the cluster obeys, as its primary has it from the DCS.
+
+    None while there is no primary, or it does not say.
+    """
+    if view.leader is None or view.role(view.leader) != "primary":
+        return None
+    reply = driver.patroni(view.leader, "/config", deadline_s=_REST_DEADLINE_S)
+    return reply.body if reply.status == 200 and isinstance(reply.body, Mapping) else None
+
+
+def other_settings(found: Mapping[str, Json], cluster: Cluster) -> Sequence[str]:
+    """Return the settings in which a dynamic configuration is not what the scenario asks for."""
+    defaults = Cluster().dynamic_configuration
+    return [
+        f"{name} is {value!r} in Patroni's /config; expected {asked!r}"
+        for name, asked in cluster.dynamic_configuration.items()
+        if (value := found.get(name, defaults[name])) != asked
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ A run records, by function (`f`), with its process and its value:
   "source_prefix"}`
 - `replace`: `nemesis`: `{"nodes": [node], "at", "seconds", "leader_sent_bytes"}`; null when the
   leader changed meanwhile
+- `knock`: `nemesis`: `{"nodes": [node], "at", "refused": [node], "welcomed": [node]}`: who would
+  have talked without TLS
 - `wait`: `nemesis`: until `archived`: `{"archived": segment}`
 - `heal` of S3: `nemesis`: `{"nodes": [], "s3": "well"}`
 - `delay`: `harness`, `client/<vantage>`: longest scheduling delay of the last second, in seconds

@@ -233,6 +233,10 @@ class Driver(Protocol):
 
     # Reading. `deadline_s` bounds the whole call, whatever the machine's state.
     def query(self, node: str, sql: str, *, deadline_s: float) -> Sequence[Sequence[Json]]: ...
+    def in_clear(self, node: str, *, deadline_s: float) -> str | None:
+        """Ask for a session without TLS; return the SQLSTATE of the refusal, None for a welcome."""
+        ...
+
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
     ) -> Reply: ...

@@ -160,6 +160,27 @@ class Cluster(Model):
     patroni: PatroniSettings = PatroniSettings()
     backups: Backups = Backups()
 
+    @property
+    def dynamic_configuration(self) -> Mapping[str, Json]:
+        """Return what Patroni's dynamic configuration must come to, in its own words.
+
+        A setting that is missing there has Patroni's default, which is `Cluster`'s own, too.
+        """
+        return {
+            **self.patroni.model_dump(),
+            "synchronous_mode": _SYNCHRONOUS_MODE[self.sync],
+            "synchronous_mode_strict": self.sync == "strict",
+        }
+
+
+# `strict` is `sync` that rather stops than writes alone.
+_SYNCHRONOUS_MODE: Mapping[Sync, Json] = {
+    "async": False,
+    "sync": True,
+    "strict": True,
+    "quorum": "quorum",
+}
+
 
 class ReplicaState(Model):
     """What `steady` asks of the replicas.
@@ -177,7 +198,8 @@ class Steady(Model):
     """The state that holds before the first step and after the last.
 
     It also means that the synchronous state is established: the DCS names the standbys, and
-    PostgreSQL agrees. A cluster that is not steady before the first step makes the run an error.
+    PostgreSQL agrees. A cluster that is not steady before the first step makes the run an error;
+    so does one whose Patroni, asked by then, obeys other settings than the scenario's.
 
     Attributes:
         leaders: how many nodes hold the leader key.

@@ -49,6 +49,7 @@ class Trial:
         """
         self.clock.sleep(0)  # after an abort nothing is begun
         self._hurried = 0
+        self._is_read = False
         run_id = f"{Random().getrandbits(32):08x}"
         failures: list[Exception] = []
         with closing(journal.Journal(self.folder / "journal.jsonl")) as book:
@@ -163,7 +164,7 @@ class Trial:
         """Wait for the steady state of the last cluster that exists.
 
         Raises:
-            NotSteadyError: with what it lacks.
+            NotSteadyError: with what it lacks; at once, where it obeys other settings than asked.
         """
         wanted = self.cell.steady
         world = self._worlds.last
@@ -174,18 +175,37 @@ class Trial:
         def holds() -> bool:
             nonlocal lacks
             view = world.look()
-            lacks = conditions.steady(view, world.cluster, wanted).lacks
+            unread = self._unread(view)
+            lacks = conditions.steady(view, world.cluster, wanted).lacks or unread
             if lacks:
                 self._hurry(view)
             return not lacks
 
         try:
             self.clock.wait_for(holds, timeout_s=wanted.timeout, what="steady", every_s=0.2)
-        except AbortedError:
+        except (AbortedError, NotSteadyError):
             raise
         except DriverError as error:
             raise NotSteadyError(f"not steady {when}: {'; '.join(lacks) or error}") from None
         self._record.phase("steady")
+
+    def _unread(self, view: conditions.View) -> Sequence[str]:
+        """Read the scenario's settings back, once; return why that could not be done yet.
+
+        Only before the first step: after it, whoever changes them does so on purpose.
+
+        Raises:
+            NotSteadyError: when they are others. Nothing mends them, so nobody waits for it.
+        """
+        if self._record.begun or self._is_read:
+            return ()
+        found = conditions.settings(self.driver, view)
+        if found is None:
+            return ("no primary tells its settings",)
+        if others := conditions.other_settings(found, self.cell.cluster):
+            raise NotSteadyError(f"not steady before the first step: {'; '.join(others)}")
+        self._is_read = True
+        return ()
 
     def _hurry(self, view: conditions.View) -> None:
         """Start Patroni's next round now, at most once a second.
@@ -195,7 +215,7 @@ class Trial:
         if self._record.begun or self.clock.now_ns() - self._hurried < NS:
             return
         self._hurried = self.clock.now_ns()
-        conditions.hurry(self.driver, view, self.cell.cluster)
+        conditions.hurry(self.driver, view)
 
     def _leader(self) -> str:
         leader = self.driver.dcs(deadline_s=5).get("leader")

@@ -7,6 +7,8 @@ set here for all sessions, bounds the connecting too, and addresses are numeric.
 """
 
 import select
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from harness.protocols import Answer
 # How far a call had come: `read` changes nothing at any point of it, `commit` is COMMIT sent.
 Phase: TypeAlias = Literal["open", "read", "body", "commit"]
 PROBE_TABLE = "probe"
+_PROTOCOL = 3 << 16  # version 3.0
 
 # Run at COMMIT, PostgreSQL's own word that the transaction is gone: its serialization checks and
 # its deadlock check come before the commit record is written.
@@ -235,6 +238,38 @@ class Database:
             where = self.node_at(address)
             raise DriverError(f"{where}: {text[:60]!r} failed: {describe(error)}") from None
         return [[as_json(value) for value in row] for row in rows]
+
+    def in_clear(self, address: str, *, deadline_s: float) -> str | None:
+        """Ask for a session without TLS; return the SQLSTATE of the refusal, None for a welcome.
+
+        Spoken by hand, for libpq keeps the SQLSTATE of a refused connection to itself. No password
+        is sent: a server that asks for one has taken the connection.
+
+        Raises:
+            DriverError: when it does not answer within `deadline_s`.
+        """
+        words = b"".join(
+            f"{word}\0".encode() for word in ("user", self.user, "database", self.name)
+        )
+        hello = struct.pack("!ii", 9 + len(words), _PROTOCOL) + words + b"\0"
+        try:
+            with socket.create_connection((address, self.port), timeout=deadline_s) as plain:
+                plain.sendall(hello)
+                with plain.makefile("rb") as answer:
+                    head = answer.read(5)
+                    kind, length = struct.unpack("!ci", head) if len(head) == 5 else (b"", 4)
+                    fields = answer.read(length - 4).split(b"\0")
+        except OSError as error:
+            raise DriverError(f"{self.node_at(address)}: no TLS: {describe(error)}") from None
+        if kind == b"R":  # Authentication...
+            return None
+        codes = [field[1:].decode() for field in fields if field.startswith(b"C")]
+        if kind != b"E" or not codes:
+            raise DriverError(
+                f"{self.node_at(address)}: no TLS: found {kind + b' '.join(fields)[:60]!r}; "
+                "expected a refusal or a question for the password"
+            )
+        return codes[0]
 
     def prepare(self, address: str, *, deadline_s: float) -> None:
         """Create the tables of the workloads and probes where they are missing.

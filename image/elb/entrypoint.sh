@@ -2,15 +2,19 @@
 # Renders HAProxy's configuration from the environment, then becomes HAProxy.
 #   ELB_TARGETS     pg-1=198.18.7.11,pg-2=198.18.7.12: names for the log, addresses because
 #                   HAProxy refuses to start when a name does not resolve
-#   ELB_CHECK       path of the health check: /primary or /replica
+#   ELB_CHECK       path of the health check: /primary or /replica; or tcp: a target that accepts a
+#                   connection on ELB_PORT is healthy, whatever it is
 #   ELB_PORT        port to listen on and port of the targets (5432)
-#   ELB_CHECK_PORT  port of the health check (8008)
+#   ELB_CHECK_PORT  port of the health check (8008; with tcp, ELB_PORT)
 #   ELB_CHECK_SSL   on: the health check is HTTPS; whose certificate it meets is not asked, as on an
 #                   ELB; off (the default): HTTP. What is carried stays TCP, with or without TLS in it
 set -eu
 
-: "${ELB_PORT:=5432}" "${ELB_CHECK_PORT:=8008}" "${ELB_CHECK_SSL:=off}"
-: "${ELB_TARGETS:=}" "${ELB_CHECK:=}"
+: "${ELB_PORT:=5432}" "${ELB_CHECK_SSL:=off}" "${ELB_TARGETS:=}" "${ELB_CHECK:=}"
+case "$ELB_CHECK" in
+  tcp) : "${ELB_CHECK_PORT:=$ELB_PORT}" ;;
+  *) : "${ELB_CHECK_PORT:=8008}" ;;
+esac
 export ELB_PORT ELB_CHECK ELB_CHECK_PORT
 mistakes=0
 
@@ -29,14 +33,15 @@ expect_port() {
 expect_port ELB_PORT "$ELB_PORT"
 expect_port ELB_CHECK_PORT "$ELB_CHECK_PORT"
 case "$ELB_CHECK" in
-  '') refuse ELB_CHECK missing 'a path like /primary' ;;
-  *[!A-Za-z0-9/_?=.\&-]*) refuse ELB_CHECK "'$ELB_CHECK'" 'a path like /primary' ;;
-  /*) ;;
-  *) refuse ELB_CHECK "'$ELB_CHECK'" 'a path like /primary' ;;
+  '') refuse ELB_CHECK missing 'a path like /primary, or tcp' ;;
+  *[!A-Za-z0-9/_?=.\&-]*) refuse ELB_CHECK "'$ELB_CHECK'" 'a path like /primary, or tcp' ;;
+  /* | tcp) ;;
+  *) refuse ELB_CHECK "'$ELB_CHECK'" 'a path like /primary, or tcp' ;;
 esac
-case "$ELB_CHECK_SSL" in
-  on) check=' check-ssl verify none' ;;
-  off) check='' ;;
+case "$ELB_CHECK_SSL $ELB_CHECK" in
+  'on tcp') refuse ELB_CHECK_SSL "'on'" 'off, as tcp only connects' ;;
+  'on '*) check=' check-ssl verify none' ;;
+  'off '*) check='' ;;
   *) refuse ELB_CHECK_SSL "'$ELB_CHECK_SSL'" 'on or off' ;;
 esac
 [ -n "$ELB_TARGETS" ] || refuse ELB_TARGETS missing 'name=address,name=address'

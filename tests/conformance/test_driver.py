@@ -46,6 +46,12 @@ def test_a_wrong_statement_is_the_drivers_error(driver: Driver) -> None:
         driver.query(leader(driver), "SELECT nonsense", deadline_s=5)
 
 
+def test_a_session_without_tls_is_refused_by_every_node(driver: Driver) -> None:
+    """By PostgreSQL itself, which has no line for it."""
+    said = {node.name: driver.in_clear(node.name, deadline_s=5) for node in driver.nodes}
+    assert set(said.values()) == {"28000"}, said
+
+
 def test_query_ends_at_its_deadline(driver: Driver) -> None:
     """A statement that takes too long is given up in time."""
     assert seconds_of(lambda: driver.query(leader(driver), "SELECT pg_sleep(30)", deadline_s=1)) < 4

@@ -53,3 +53,9 @@ def finding(result: CellResult, name: str) -> Finding:
 def verdicts(result: CellResult) -> dict[str, Verdict]:
     """Return what became of each expectation."""
     return {one.name: one.verdict for one in result.findings}
+
+
+def said(result: CellResult, machine: str) -> str:
+    """Return what a machine of the run has logged."""
+    (history,) = result.histories
+    return (history.parent / "logs" / f"{machine}.log").read_text(encoding="utf-8")

@@ -39,6 +39,7 @@ def test_b_async_isolation_loses_writes(tmp_path: Path) -> None:
     assert finding(result, "anomalies").verdict is Verdict.FAIL
 
 
+@pytest.mark.control
 def test_b_quorum_isolation_loses_nothing(tmp_path: Path) -> None:
     """(b) With quorum commit the lonely primary acknowledges nothing, so nothing is lost."""
     result = run(HERE / "isolated-then-lost.yaml", tmp_path, "sync=quorum")
@@ -77,6 +78,7 @@ def test_d_promoted_stranger_is_two_writers(tmp_path: Path) -> None:
     assert finding(result, "writers").verdict is Verdict.FAIL
 
 
+@pytest.mark.control
 def test_d_without_promotion_passes(tmp_path: Path) -> None:
     """(d) The same statement's harmless twin passes."""
     cell = "statement=SELECT pg_is_in_recovery()"

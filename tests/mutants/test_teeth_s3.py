@@ -17,10 +17,9 @@ from harness.drivers.docker.stack import Stack
 from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import RecoveryTarget
-from harness.result import CellResult
 from harness.scenario import Cluster
 from harness.verdict import Verdict
-from tests.mutants.planted import HERE, defect, finding, run, verdicts
+from tests.mutants.planted import HERE, defect, finding, run, said, verdicts
 
 PUSH = 'pgbackrest --config={config} --stanza=drill archive-push "%p"'
 OWN_STORE, SOURCE_STORE = "/run/spilo/pgbackrest.conf", "/run/spilo/clone.conf"
@@ -31,12 +30,6 @@ pytestmark = pytest.mark.docker
 def archiving(command: str) -> dict[str, Json]:
     """Return what is laid over a node's configuration to archive by another command."""
     return {"postgresql": {"parameters": {"archive_command": command}}}
-
-
-def said(result: CellResult, machine: str) -> str:
-    """Return what a machine of the run has logged."""
-    (history,) = result.histories
-    return (history.parent / "logs" / f"{machine}.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -427,16 +427,31 @@ def test_test_hands_arguments_on(session) -> None:
 
 
 def test_mutants_are_counted_last(session, capsys) -> None:
-    """Each test of a planted defect passes when the defect is caught; a skip catches nothing."""
+    """A test of a planted defect passes when the defect is caught; a skip catches nothing.
+
+    One of a control passes when nothing is found.
+    """
+    control = '<properties><property name="control" value="clean"/></properties>'
     report = (
         '<testsuites><testsuite><testcase name="a"/><testcase name="b"/>'
         '<testcase name="c"><failure message="not caught"/></testcase>'
-        '<testcase name="d"><skipped message="no engine"/></testcase></testsuite></testsuites>'
+        '<testcase name="d"><skipped message="no engine"/></testcase>'
+        f'<testcase name="e">{control}</testcase>'
+        f'<testcase name="f">{control}<error message="broke"/></testcase></testsuite></testsuites>'
     )
     asked = session(1, report)
     assert cli.main(["test", "--mutants"]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "mutants: 2/4"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "mutants: 2/4 caught, controls: 1/2 clean"
     assert str(ROOT / "tests") not in asked[-1]
+
+
+def test_mutants_that_never_ran_are_none(session, capsys) -> None:
+    """Without a report there is nothing to count."""
+    session(3)
+    assert cli.main(["test", "--mutants"]) == 3
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "mutants: 0/0 caught, controls: 0/0 clean"
 
 
 def test_as_many_at_a_time_as_there_is_room_for_unless_told(session, monkeypatch) -> None:

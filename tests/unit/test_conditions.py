@@ -8,7 +8,7 @@ import pytest
 from harness import conditions
 from harness.conditions import Wish, look, steady
 from harness.protocols import Reply
-from harness.scenario import Cluster, ReplicaState, Steady, Sync
+from harness.scenario import Cluster, PatroniSettings, ReplicaState, Steady, Sync
 from tests.unit.world import MemoryWorld
 
 
@@ -221,3 +221,46 @@ def test_which_machines_run() -> None:
     asked = ["etcd-3", "pg-3", "pg-2", "pg-1", "etcd-1", "primary-elb"]
     found = conditions.running(world.driver, world.clock, asked)
     assert found == ["pg-3", "pg-1", "etcd-1", "primary-elb"]
+
+
+def test_settings_are_those_of_the_primary() -> None:
+    """Without one, or while it has none, nobody says what the cluster obeys."""
+    world = MemoryWorld(Cluster(patroni=PatroniSettings(retry_timeout=5)))
+    view = look(world.driver, world.clock)
+    found = conditions.settings(world.driver, view)
+    assert found is not None
+    assert found["retry_timeout"] == 5
+    world.driver.settings = None
+    assert conditions.settings(world.driver, view) is None
+    assert conditions.settings(world.driver, conditions.View({}, view.members)) is None
+    leads = conditions.View({"leader": "pg-2"}, view.members)
+    assert conditions.settings(world.driver, leads) is None
+
+
+@pytest.mark.parametrize("sync", ["async", "sync", "strict", "quorum"])
+def test_settings_as_asked_are_no_others(sync: Sync) -> None:
+    """What is missing has Patroni's default; what nobody asked for may be anything."""
+    cluster = Cluster(sync=sync)
+    asked = cluster.dynamic_configuration
+    assert conditions.other_settings({**asked, "pause": False}, cluster) == []
+    assert (conditions.other_settings({}, cluster) == []) == (sync == "async")
+
+
+def test_each_other_setting_is_told() -> None:
+    """With its value and what the scenario asks for."""
+    cluster = Cluster(sync="quorum", patroni=PatroniSettings(retry_timeout=5))
+    found = {**cluster.dynamic_configuration, "retry_timeout": 10, "ttl": "30"}
+    del found["synchronous_mode"]
+    assert conditions.other_settings(found, cluster) == [
+        "ttl is '30' in Patroni's /config; expected 30",
+        "retry_timeout is 10 in Patroni's /config; expected 5",
+        "synchronous_mode is False in Patroni's /config; expected 'quorum'",
+    ]
+
+
+def test_hurrying_mends_nothing() -> None:
+    """A setting that is wrong is still so when it is read."""
+    world = MemoryWorld()
+    world.driver.settings = {"ttl": 99}
+    conditions.hurry(world.driver, look(world.driver, world.clock))
+    assert world.driver.settings == {"ttl": 99}

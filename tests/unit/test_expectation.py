@@ -13,6 +13,7 @@ OWN = {
     "archive": {"of": "restored"},
     "client_outage": {},
     "acknowledged": {"since": "alone", "until": "back"},
+    "cleartext": {},
     "demotion": {"since": "cut"},
     "digest": {"of": "restored", "equals": "before"},
     "backups": {},

@@ -59,13 +59,27 @@ def test_the_check_may_be_https(start, tmp_path):
     assert "mode tcp" in (tmp_path / "haproxy.cfg").read_text()
 
 
+def test_the_check_may_be_a_bare_connection(start, tmp_path):
+    """Where clients connect; HAProxy leaves out by itself what a path would need."""
+    assert start({**GOOD, "ELB_CHECK": "tcp"})[0] == 0
+    assert servers(tmp_path) == ["server pg-1 198.18.7.11:5432", "server pg-2 198.18.7.12:5432"]
+    assert '.if !streq("${ELB_CHECK}",tcp)' in (tmp_path / "haproxy.cfg").read_text()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"ELB_CHECK_SSL": "yes"}, "elb: ELB_CHECK_SSL: 'yes'; expected on or off"),
         ({"ELB_CHECK_SSL": "ON"}, "elb: ELB_CHECK_SSL: 'ON'; expected on or off"),
-        ({"ELB_CHECK": "primary"}, "elb: ELB_CHECK: 'primary'; expected a path like /primary"),
-        ({"ELB_CHECK": ""}, "elb: ELB_CHECK: missing; expected a path like /primary"),
+        (
+            {"ELB_CHECK": "primary"},
+            "elb: ELB_CHECK: 'primary'; expected a path like /primary, or tcp",
+        ),
+        (
+            {"ELB_CHECK": "tcp", "ELB_CHECK_SSL": "on"},
+            "elb: ELB_CHECK_SSL: 'on'; expected off, as tcp only connects",
+        ),
+        ({"ELB_CHECK": ""}, "elb: ELB_CHECK: missing; expected a path like /primary, or tcp"),
         ({"ELB_PORT": "80"}, "elb: ELB_PORT: '80'; expected a port from 1024 to 65535"),
         ({"ELB_CHECK_PORT": "x"}, "elb: ELB_CHECK_PORT: 'x'; expected a port number"),
         ({"ELB_TARGETS": ""}, "elb: ELB_TARGETS: missing; expected name=address,name=address"),
@@ -84,7 +98,7 @@ def test_all_mistakes_are_told_at_once(start):
     code, _, said = start({"ELB_TARGETS": "pg-1=198.18.7.11,b", "ELB_CHECK_SSL": "1"})
     assert code == 2
     assert said.splitlines() == [
-        "elb: ELB_CHECK: missing; expected a path like /primary",
+        "elb: ELB_CHECK: missing; expected a path like /primary, or tcp",
         "elb: ELB_CHECK_SSL: '1'; expected on or off",
         "elb: ELB_TARGETS: 'b'; expected name=address",
     ]

@@ -478,3 +478,56 @@ def test_tls_is_spoken_only_with_a_ca(monkeypatch):
     monkeypatch.setenv("PGSSLMODE", "require")
     with server(answer_with()) as session:
         assert session.open().outcome == "ok"
+
+
+@contextmanager
+def saying(answer: bytes, heard: list[bytes]) -> Iterator[Database]:
+    """Answer one client's first words, and yield the way there."""
+    with socket.create_server((ADDRESS, 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                heard.append(client.recv(4096))
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Database("me", "secret", {"pg-1": ADDRESS}, "db", listener.getsockname()[1])
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (message(b"E", b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry\0\0"), "28000"),
+        (message(b"E", b"SFATAL\0VFATAL\0C57P03\0Mstarting up\0\0"), "57P03"),
+        (message(b"R", struct.pack("!i", 10) + b"SCRAM-SHA-256\0\0"), None),
+    ],
+    ids=["no line", "starting", "welcome"],
+)
+def test_what_a_server_says_to_a_client_without_tls(answer: bytes, found: str | None) -> None:
+    """The SQLSTATE, or None for a question for the password, which is not sent."""
+    heard: list[bytes] = []
+    with saying(answer, heard) as database:
+        assert database.in_clear(ADDRESS, deadline_s=5) == found
+    assert heard == [struct.pack("!ii", 29, 3 << 16) + b"user\0me\0database\0db\0\0"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"E", message(b"E", b"Mno code\0\0"), b"HTTP/1.0 400 Bad Request\r\n"],
+    ids=["nothing", "cut off", "no code", "another protocol"],
+)
+def test_what_is_no_answer_without_tls(answer: bytes) -> None:
+    """Neither a refusal nor a welcome: it names the node."""
+    with saying(answer, []) as database, pytest.raises(DriverError, match="pg-1: no TLS: found"):
+        database.in_clear(ADDRESS, deadline_s=5)
+
+
+def test_silence_without_tls_ends_at_the_deadline() -> None:
+    """A stopped server's kernel accepts the connection and nobody ever answers."""
+    with socket.create_server((ADDRESS, 0)) as listener:
+        database = Database("me", "", {"pg-1": ADDRESS}, port=listener.getsockname()[1])
+        with pytest.raises(DriverError, match="pg-1: no TLS: TimeoutError"):
+            database.in_clear(ADDRESS, deadline_s=0.05)

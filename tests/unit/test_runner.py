@@ -453,6 +453,43 @@ def test_a_driver_that_cannot_be_made_is_an_error(bench: Bench) -> None:
     assert bench.cell().verdict is Verdict.PASS, "the journal was let go of"
 
 
+def test_settings_that_are_not_the_scenarios(bench: Bench) -> None:
+    """The cluster obeys others: an error at once, before anything is done to it."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.settings = {"retry_timeout": 11}
+
+    bench.prepare = prepare
+    said = "not steady before the first step: retry_timeout is 11 in Patroni's /config; expected 10"
+    assert bench.cell(more="steady: {timeout: 1h}\n").note.startswith(f"{said};")
+    assert bench.driver.seen == []
+
+
+def test_settings_that_nobody_tells(bench: Bench) -> None:
+    """What cannot be read back is not taken for granted."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.settings = None
+
+    bench.prepare = prepare
+    note = bench.cell(more="steady: {timeout: 100ms}\n").note
+    assert note.startswith("not steady before the first step: no primary tells its settings;")
+
+
+def test_settings_that_change_later_are_the_scenarios_affair(bench: Bench) -> None:
+    """They are read once."""
+
+    def change(verb: str, _: object) -> None:
+        if verb == "power_off":
+            bench.driver.settings = {"retry_timeout": 11}
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.before_act = change
+
+    bench.prepare = prepare
+    assert bench.cell(KILL + WAIT + START).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize("when", ["before the first step", "after the last step"])
 def test_a_cluster_that_is_not_steady(bench: Bench, when: str) -> None:
     """What it lacks is told."""

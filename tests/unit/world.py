@@ -7,6 +7,7 @@ to misbehave (`idle`, `refusing`, `noisy`), it lets tests see whether its lies a
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,9 @@ class PlainDriver:
         room_s: how long it waits for room.
         rooms: each that it had: the clusters that it was for.
         rooms_end: of each that it gave back, how often it was down by then.
+        in_the_clear: what each node says to a client without TLS: a SQLSTATE, None for a welcome.
+        settings: the dynamic configuration that it obeys beside what the scenario asks for; None
+            when nobody has it.
         pace: how much of a wait for silence is really waited; 0 is nothing.
         before_act: called with each acting verb before it acts.
     """
@@ -110,6 +114,8 @@ class PlainDriver:
         self.downs = 0
         self.switchover_to: str | None = None
         self.switchover_status = 200
+        self.in_the_clear: defaultdict[str, str | None] = defaultdict(lambda: "28000")
+        self.settings: Mapping[str, Json] | None = {}
         self.before_act: Callable[[str, object], None] = lambda _verb, _what: None
         self.clients: dict[str, MemoryClient] = {}
         self._cluster = Cluster()
@@ -255,6 +261,12 @@ class PlainDriver:
             raise DriverError("55000: recovery is in progress")
         return [[1]] if told is None else told
 
+    def in_clear(self, node: str, *, deadline_s: float) -> str | None:
+        if not self.inside[node].runs("postgres"):
+            self.clock.sleep(deadline_s * self.pace)
+            raise DriverError(f"{node}: no answer")
+        return self.in_the_clear[node]
+
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
     ) -> Reply:
@@ -268,10 +280,21 @@ class PlainDriver:
         self._elect()
         if method == "POST" and path == "/switchover":
             return self._switch_over(body)
+        if path == "/config":
+            return self._configuration(method, body)
         if path == "/primary":
             # As Patroni: the key decides, whether or not PostgreSQL is promoted yet.
             return Reply(200 if self.keys.get("leader") == node else 503, None)
         return Reply(200, self._body(node, machine))
+
+    def _configuration(self, method: str, body: Json) -> Reply:
+        if self.settings is None:
+            return Reply(502, None)
+        if method == "PATCH":  # as Patroni: null takes a setting away
+            assert isinstance(body, Mapping)
+            patched = {**self.settings, **body}
+            self.settings = {key: value for key, value in patched.items() if value is not None}
+        return Reply(200, {**self._cluster.dynamic_configuration, **self.settings})
 
     def _switch_over(self, body: Json) -> Reply:
         assert isinstance(body, Mapping)

@@ -319,6 +319,10 @@ class DockerDriver:
         assert isinstance(rows, list)
         return rows
 
+    def in_clear(self, node: str, *, deadline_s: float) -> str | None:
+        sqlstate = self._console(REGION).call("in_clear", node=node, deadline_s=deadline_s)
+        return None if sqlstate is None else str(sqlstate)
+
     def patroni(
         self, node: str, path: str, *, deadline_s: float, method: str = "GET", body: Json = None
     ) -> Reply:

@@ -95,9 +95,9 @@ def machines(
     def place(kind: str, number: int) -> str:
         return address(subnet, kind, number, site.number)
 
-    azs = cluster.azs
+    azs, dcs_azs = cluster.azs, stack.dcs_azs or cluster.azs
     dcs = [
-        (site.called(f"{cluster.dcs}-{n + 1}"), azs[n % len(azs)], place("dcs", n))
+        (site.called(f"{cluster.dcs}-{n + 1}"), dcs_azs[n % len(dcs_azs)], place("dcs", n))
         for n in range(stack.dcs_members)
     ]
     nodes = [
@@ -121,7 +121,7 @@ def machines(
                 environment={
                     "ELB_TARGETS": targets,
                     "ELB_CHECK": check,
-                    "ELB_CHECK_SSL": "on",
+                    "ELB_CHECK_SSL": "on" if check.startswith("/") else "off",
                 },
             )
             for number, (name, check) in enumerate(elbs)
@@ -302,30 +302,22 @@ def merged(below: Mapping[str, Json], above: Mapping[str, Json]) -> Mapping[str,
 
 def overlay(cluster: Cluster) -> Mapping[str, Json]:
     """Return the SPILO_CONFIGURATION that makes a node what the scenario asks for."""
-    patroni: dict[str, Json] = {
+    defaults = Cluster().dynamic_configuration
+    asked = {
         name: value
-        for name, value in cluster.patroni.model_dump().items()
-        if value != type(cluster.patroni).model_fields[name].default or name in _ALWAYS
+        for name, value in cluster.dynamic_configuration.items()
+        if value != defaults[name] or name in _ALWAYS
     }
-    # Patroni's names; `strict` is `on` that rather stops than writes alone.
-    mode: Mapping[str, Json] = {
-        "async": {"synchronous_mode": False},
-        "sync": {"synchronous_mode": True},
-        "strict": {"synchronous_mode": True, "synchronous_mode_strict": True},
-        "quorum": {"synchronous_mode": "quorum"},
-    }
-    chosen = mode[cluster.sync]
-    assert isinstance(chosen, Mapping)
     # Many clusters share a laptop: a quarter of its memory for each would not fit.
     # Connections: a COMMIT that waits for a standby keeps its backend after its client gave up,
     # 2 to 3 a second at the default rate, through an outage of a minute or two.
     small: Mapping[str, Json] = {"shared_buffers": "32MB", "max_connections": 300}
     return {
-        "bootstrap": {"dcs": {**patroni, **chosen, "postgresql": {"parameters": small}}},
+        "bootstrap": {"dcs": {**asked, "postgresql": {"parameters": small}}},
     }
 
 
-_ALWAYS = ("ttl", "loop_wait", "retry_timeout", "maximum_lag_on_failover")
+_ALWAYS = ("ttl", "loop_wait", "retry_timeout", "maximum_lag_on_failover", "synchronous_mode")
 
 
 def hosts(all_machines: Iterable[Machine]) -> Mapping[str, str]:

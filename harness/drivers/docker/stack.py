@@ -15,7 +15,9 @@ class Stack:
 
     Attributes:
         dcs_members: how many there are; one has no quorum to lose, and starts in half the time.
-        primary_check, replica_check: the path on Patroni's REST that each ELB polls.
+        dcs_azs: the AZs that they are spread over; None is those of the cluster.
+        primary_check, replica_check: what each ELB asks of its targets: a path on Patroni's REST,
+            or `tcp`, which takes whatever accepts connections.
         etcd_flags: Debian's etcd is tuned for two busy cores: with the defaults, 100 ms and
             1 s, it elects for no reason when both are full (traps 15).
         zookeeper_settings: lines of its configuration. Its members notice a lost leader after
@@ -26,6 +28,7 @@ class Stack:
     """
 
     dcs_members: int = 3
+    dcs_azs: tuple[str, ...] | None = None
     primary_check: str = "/primary"
     replica_check: str = "/replica"
     etcd_flags: tuple[str, ...] = (

@@ -25,6 +25,7 @@ ASKED: dict[str, dict[str, object]] = {
     },
     "archive": {"of": "restored", "resumes_within": "10s", "source_untouched": True},
     "backups": {"min": 2, "max": 2},
+    "cleartext": {},
     "client_outage": {"max": "8s"},
     "demotion": {"since": "crash", "max": "5s"},
     "digest": {"of": "restored", "equals": "before"},

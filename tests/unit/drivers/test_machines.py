@@ -131,6 +131,15 @@ def test_one_dcs_member_knows_itself_alone() -> None:
     assert found["pg-1"].environment["ETCD3_HOSTS"] == "198.18.7.21:2379"
 
 
+def test_dcs_members_stand_in_the_clusters_azs_unless_told() -> None:
+    """One in each; a planted defect puts them together."""
+    azs = {m.az for m in made().values() if m.kind == "dcs"}
+    assert azs == {"a", "b", "c"}
+    together = made(stack=Stack(dcs_azs=("b",)))
+    assert [m.az for m in together.values() if m.kind == "dcs"] == ["b", "b", "b"]
+    assert [m.az for m in together.values() if m.kind == "node"] == ["a", "b", "c"]
+
+
 def test_a_zookeeper_member_knows_the_others_by_address() -> None:
     """Its own number among them, and what the stack sets; the nodes are told where they are."""
     found = made(Cluster(dcs="zookeeper"))
@@ -264,6 +273,8 @@ def test_the_elbs_know_every_node_and_what_to_ask() -> None:
     assert found["primary-elb"].environment == wanted
     assert found["replica-elb"].environment == wanted
     assert made()["primary-elb"].environment["ELB_CHECK"] == "/primary"
+    bare = made(stack=Stack(replica_check="tcp"))["replica-elb"].environment
+    assert (bare["ELB_CHECK"], bare["ELB_CHECK_SSL"]) == ("tcp", "off")
 
 
 def test_the_stack_may_add_variables() -> None:
