@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
+import docker
 import pytest
+from docker.errors import APIError
 
 from harness import budget, cli, drivers, turns
 from harness.clock import WallClock
 from harness.drivers.docker import leftovers
 from harness.drivers.docker.driver import DockerDriver
-from harness.drivers.docker.engine import connect, remove_run, things
+from harness.drivers.docker.engine import Thing, connect, is_miscounted, remove_run, things
 from harness.history import read_events
 from harness.journal import _read
 from harness.reaper import LABEL_JOURNAL, LABEL_MACHINE
@@ -162,10 +164,22 @@ def is_shielded() -> bool:
     return "unreachable 198.18.0.0/15" in routes
 
 
+def is_held_by_the_engine(engine: docker.DockerClient, thing: Thing) -> bool:
+    """Return whether nobody could remove it: an empty network whose ends the engine miscounted."""
+    if thing.kind != "network":
+        return False
+    try:
+        engine.api.remove_network(thing.id)
+    except APIError as refusal:
+        return is_miscounted(engine, thing.id, refusal)
+    return False  # it could be removed, so it should have been
+
+
 def expect_nothing_left(folder: Path) -> None:
     """Fail unless no container, network, volume or rule of a run is there."""
-    assert runs_of(folder) == []
     engine = connect()
+    ours = [t for t in things(engine) if str(folder) in t.marks.get(LABEL_JOURNAL, "")]
+    assert [thing for thing in ours if not is_held_by_the_engine(engine, thing)] == []
 
     def needed_or_gone() -> bool:
         return not is_shielded() or any(thing.kind == "network" for thing in things(engine))

@@ -43,6 +43,14 @@ def test_a_fixed_time_is_explained(path: Path) -> None:
     assert all("#" in line or said for line in asleep)
 
 
+def test_everybody_asks_for_one_writer(catalogue: Mapping[Path, Scenario]) -> None:
+    """In each cell, by acknowledged writes; where two may overlap, for how long is bounded."""
+    for path, scenario in catalogue.items():
+        for cell in cells(scenario):
+            judged = {one.name for one in cell.expectations}
+            assert judged & {"writers", "overlap"}, f"{path} {cell.id}"
+
+
 def test_ci_runs_every_verb(catalogue: Mapping[Path, Scenario]) -> None:
     """Whichever cells it draws: fewer of a scenario's cells lack the verb than are drawn of it."""
     ran: set[str] = set()

@@ -4,7 +4,7 @@ import io
 import ipaddress
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from random import Random
@@ -154,9 +154,9 @@ class Containers:
         self._made.update(containers_of(self._docker, self._run))
         return self._made
 
-    def remove(self) -> None:
-        """Remove all that belongs to the run, whoever made it."""
-        remove_run(self._docker, self._run)
+    def remove(self, says: Callable[[str], None]) -> None:
+        """Remove all that belongs to the run, whoever made it; `says` as `remove_run` has it."""
+        remove_run(self._docker, self._run, says)
         self._made.clear()
 
     def logs(self, folder: Path) -> None:

@@ -184,7 +184,7 @@ class DockerDriver:
     def down(self) -> None:
         try:
             self._hang_up()
-            self._containers.remove()
+            self._containers.remove(self._says)
         finally:
             self._give_room_back()
             self._docker.close()

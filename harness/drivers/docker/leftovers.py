@@ -146,7 +146,7 @@ def reap(says: Callable[[str], None], *, only: Collection[str] | None = None) ->
             if path.is_file():
                 _gather(path.parent, partial(_prefixed, says, run))
             try:
-                count = remove_run(engine, run)
+                count = remove_run(engine, run, says)
             except DriverError as error:
                 refused.append(str(error))
                 continue
