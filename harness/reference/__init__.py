@@ -11,6 +11,7 @@ from pathlib import Path
 
 from typer.core import TyperGroup
 
+from harness.reference.catalogue import catalogue_page
 from harness.reference.command_line import command_line_page
 from harness.reference.docstrings import prose, prose_of
 from harness.reference.environment import REQUIRED, VARIABLES, environment_page
@@ -56,6 +57,7 @@ def pages(root: Path, command: TyperGroup) -> Mapping[str, str]:
     """
     examples = Examples.found_in(root)
     made = {
+        "catalogue.md": catalogue_page(root),
         "verbs.md": verbs_page(examples),
         "expectations.md": expectations_page(examples),
         "checks.md": checks_page(),

@@ -14,6 +14,7 @@ from typer.main import get_command
 from harness import cli, reference, registry
 from harness.errors import ExitCode, HarnessError
 from harness.history import Json
+from harness.reference.catalogue import catalogue_page
 from harness.scenario import Cluster, Duration, Model, Name, Size, Target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,24 @@ def pages():
 def test_pages_on_disk_are_what_the_code_says(pages) -> None:
     """After a change of a plug-in, a model or a scenario: `./drill docs`."""
     assert reference.stale(ROOT, pages) == []
+
+
+def test_every_scenario_is_told_with_its_claim(pages) -> None:
+    """By its name, with what would refute it."""
+    page = pages["catalogue.md"]
+    names = {path.stem for path in (ROOT / "scenarios").rglob("*.yaml")}
+    assert set(re.findall(r"^### (\S+)$", page, re.MULTILINE)) == names
+    assert page.count("**Claim.** ") == page.count("**What would turn it red.** ") == len(names)
+
+
+def test_a_scenario_without_a_claim_is_refused(tmp_path: Path) -> None:
+    """The page would have nothing to say of it."""
+    text = (ROOT / "scenarios" / "node-kill.yaml").read_text(encoding="utf-8")
+    (tmp_path / "scenarios").mkdir()
+    bare = tmp_path / "scenarios" / "node-kill.yaml"
+    bare.write_text(text.replace("# Claim:", "# Maybe:"), encoding="utf-8")
+    with pytest.raises(HarnessError, match=r"scenarios/node-kill.yaml: no 'Claim:'"):
+        catalogue_page(tmp_path)
 
 
 def test_every_plugin_is_told(pages) -> None:
