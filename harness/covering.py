@@ -34,7 +34,7 @@ def covering(cells: Sequence[V], strength: int) -> Sequence[V]:
         cells: all of a matrix.
         strength: how many axes' values are combined; 1 is each value of each axis.
     """
-    left = {number: frozenset(_combinations(cell, strength)) for number, cell in enumerate(cells)}
+    left = {number: frozenset(combined(cell, strength)) for number, cell in enumerate(cells)}
     chosen: set[int] = set()
     while any(left.values()):
         best = max(left, key=lambda number: len(left[number]))
@@ -44,6 +44,7 @@ def covering(cells: Sequence[V], strength: int) -> Sequence[V]:
     return [cell for number, cell in enumerate(cells) if number in chosen]
 
 
-def _combinations(cell: Varied, strength: int) -> Iterator[Combination]:
+def combined(cell: Varied, strength: int) -> Iterator[Combination]:
+    """Yield each combination of so many axes' values in a cell."""
     values = sorted((axis, repr(value)) for axis, value in cell.variables.items())
     yield from combinations(values, strength)

@@ -1,16 +1,62 @@
 """Links that a fault cuts: which they are, that they were open before, and that they are dead."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from harness import conditions
 from harness.clock import Clock
 from harness.errors import DriverError
 from harness.protocols import Driver, Drop, Link, Undo, World
-from harness.scenario import Target
+from harness.scenario import Model, Target
 
 # A machine serves again within so long after it got its power back.
 _MENDED_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Two groups of machines, and the links between them that are to be cut."""
+
+    ours: Sequence[str]
+    theirs: Sequence[str]
+    links: Sequence[Link]
+
+
+class Cut(Model):
+    """Which links of which machines a verb cuts, and how.
+
+    Attributes:
+        from: one group: a target, or a list of targets that belong together.
+        to: the other, likewise; machines that are in both groups count as `from`.
+        direction: `outgoing` loses only what `from` sends to `to`.
+        drop: `blackhole` loses packets in silence; `reject` answers with an error.
+        port: only this TCP port of the receiving machine; without it, every packet.
+    """
+
+    name: ClassVar[str]
+
+    from_: Target | Annotated[tuple[Target, ...], Field(min_length=1)] = Field(alias="from")
+    to: Target | Annotated[tuple[Target, ...], Field(min_length=1)]
+    direction: Literal["both", "outgoing"] = "both"
+    drop: Drop = "blackhole"
+    port: int | None = Field(None, ge=1, le=65535)
+
+    def scene(self, world: World) -> Scene:
+        """Return what is to be cut; each link is shown to be open.
+
+        Raises:
+            DriverError: when nothing is between the groups, or a link is dead already.
+        """
+        ours = group(world, self.from_)
+        theirs = [name for name in group(world, self.to) if name not in ours]
+        if not theirs:
+            raise DriverError(f"{self.name}: {', '.join(ours)} on both sides; nothing to cut")
+        links = between(ours, theirs, self.port, self.drop, both=self.direction == "both")
+        expect_open(world, self.name, links)
+        return Scene(ours, theirs, links)
 
 
 def group(world: World, targets: Target | Sequence[Target]) -> Sequence[str]:

@@ -123,11 +123,11 @@ class Worlds:
         Raises:
             DriverError: with those that are not.
         """
-        living = [world.driver for world in self.all.values() if world.exists]
-        for undo in self.undone:
-            driver = journal.who_has(undo, self.own, self.clones)
-            if driver in living:
-                cuts.expect_mended(driver, self.clock, journal.links_of(undo))
+        for driver in [world.driver for world in self.all.values() if world.exists]:
+            ours = [u for u in self.undone if journal.who_has(u, self.own, self.clones) is driver]
+            links = dict.fromkeys(link for undo in ours for link in journal.links_of(undo))
+            if links:
+                cuts.expect_mended(driver, self.clock, list(links))
 
 
 class ClusterWorld:

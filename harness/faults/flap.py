@@ -1,35 +1,29 @@
 """`flap`: a network that fails and returns, again and again."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from harness import cuts
 from harness.clock import NS
-from harness.errors import DriverError
 from harness.history import Json
 from harness.protocols import Link, World
 from harness.registry import register
-from harness.scenario import Duration, Model, Target
+from harness.scenario import Duration
 
 # A lost packet is known as lost after so long, so a shorter cut could not be shown.
 _SHOWN_S = 3.0
 
 
 @register
-class Flap(Model):
+class Flap(cuts.Cut):
     """Cut two groups of machines off each other and let them meet again, for a while.
 
     It begins with a cut and ends open. Each cut is shown to bite and each opening to be one; the
     step ends after the last.
 
     Attributes:
-        from: one group: a target, or a list of targets that belong together.
-        to: the other, likewise; machines that are in both groups count as `from`.
-        direction: `outgoing` loses only what `from` sends to `to`.
-        drop: `blackhole` loses packets in silence; `reject` answers with an error.
-        port: only this TCP port of the receiving machine; without it, every packet.
         cut: how long each cut lasts; at least 3 s, in which it is shown.
         open: how long the links are open between two cuts.
         for: how long all of it may last; no cut begins that would end later.
@@ -40,11 +34,6 @@ class Flap(Model):
 
     name: ClassVar[str] = "flap"
 
-    from_: Target | Annotated[tuple[Target, ...], Field(min_length=1)] = Field(alias="from")
-    to: Target | Annotated[tuple[Target, ...], Field(min_length=1)]
-    direction: Literal["both", "outgoing"] = "both"
-    drop: Literal["blackhole", "reject"] = "blackhole"
-    port: int | None = Field(None, ge=1, le=65535)
     cut: Duration = 5.0
     open: Duration = 5.0
     for_: Duration = Field(60.0, alias="for")
@@ -61,20 +50,15 @@ class Flap(Model):
         return self
 
     def perform(self, world: World) -> Mapping[str, Json]:
-        ours = cuts.group(world, self.from_)
-        theirs = [name for name in cuts.group(world, self.to) if name not in ours]
-        if not theirs:
-            raise DriverError(f"flap: {', '.join(ours)} on both sides; nothing to cut")
-        links = cuts.between(ours, theirs, self.port, self.drop, both=self.direction == "both")
-        cuts.expect_open(world, self.name, links)
-        undo = cuts.undo_of(links, ours)
+        scene = self.scene(world)
+        undo = cuts.undo_of(scene.links, scene.ours)
         world.undo_later(undo)
         begun = world.clock.now_ns()
         # As many as fit; counted, for the showing of each may cost some milliseconds more.
         flaps = 1 + int((self.for_ - self.cut) // (self.cut + self.open))
-        dead: list[Json] = [[*self._flap(world, links)] for _ in range(flaps)]
+        dead: list[Json] = [[*self._flap(world, scene.links)] for _ in range(flaps)]
         world.undone(undo)
-        return {"nodes": list(ours), "to": theirs, "at": begun, "cuts": dead}
+        return {"nodes": list(scene.ours), "to": list(scene.theirs), "at": begun, "cuts": dead}
 
     def _flap(self, world: World, links: Sequence[Link]) -> tuple[int, int]:
         """Cut the links for their time, then let them be open for theirs; return from when to when.

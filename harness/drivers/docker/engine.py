@@ -129,7 +129,7 @@ def remove_run(
     removed: set[str] = set()
     refusals: list[str] = []
     held: set[str] = set()
-    only_held_since: list[int] = []
+    only_held_since: int | None = None
 
     def remove(thing: Thing) -> None:
         try:
@@ -144,6 +144,7 @@ def remove_run(
             removed.add(thing.id)
 
     def is_gone() -> bool:
+        nonlocal only_held_since
         left = things(engine, run)
         refusals.clear()
         held.clear()
@@ -153,10 +154,11 @@ def remove_run(
             for task in tasks:
                 task.join()
         if not left or not {thing.id for thing in left} <= held:
-            only_held_since.clear()
+            only_held_since = None
             return not left
-        only_held_since.append(clock.now_ns())
-        return only_held_since[-1] - only_held_since[0] >= _MISCOUNTED_S * NS
+        now = clock.now_ns()
+        only_held_since = only_held_since or now
+        return now - only_held_since >= _MISCOUNTED_S * NS
 
     try:
         clock.wait_for(is_gone, timeout_s=_REMOVAL_S, what="removal", every_s=0.1)
