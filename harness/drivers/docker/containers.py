@@ -20,6 +20,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
 from harness import reaper
+from harness.cache import cache_folder
 from harness.drivers.docker import subnet
 from harness.drivers.docker.engine import containers_of, obeying, remove_run
 from harness.drivers.docker.machines import SECRETS, Machine, hosts, package_root
@@ -224,6 +225,10 @@ class Containers:
             logs.chmod(0o777)  # the client's own user writes, whoever runs the harness reads
             yield str(package_root()), "/srv/harness", "ro"
             yield str(logs.resolve()), "/srv/log", "rw"
+            bytecode = cache_folder() / "bytecode"
+            bytecode.mkdir(exist_ok=True)
+            bytecode.chmod(0o777)
+            yield str(bytecode.resolve()), "/srv/bytecode", "rw"
 
 
 def _tar(share: Share) -> bytes:
