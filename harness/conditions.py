@@ -178,8 +178,20 @@ class Wish:
 def steady(view: View, cluster: Cluster, wanted: Steady) -> Wish:
     """Return what keeps the cluster from its steady state.
 
-    One leader that is primary; the wanted replicas streaming on its timeline within the lag; and
-    the synchronous state established: `/sync` names the standbys and PostgreSQL agrees.
+    It streams, and the synchronous state is established: `/sync` names the standbys and PostgreSQL
+    agrees.
+    """
+    lacks = streaming(view, wanted).lacks
+    leader = view.leader
+    if leader is None or view.role(leader) != "primary":
+        return Wish(lacks)
+    return Wish((*lacks, *_sync_lacks(view, cluster, leader, _needed(view, leader, wanted))))
+
+
+def streaming(view: View, wanted: Steady) -> Wish:
+    """Return what keeps the nodes from one primary that leads, and the wanted replicas from it.
+
+    They stream on its timeline, within the lag.
     """
     leader = view.leader
     if leader is None:
@@ -190,10 +202,15 @@ def steady(view: View, cluster: Cluster, wanted: Steady) -> Wish:
     lacks = [f"{node} says that it is primary, but {leader} leads" for node in strangers]
     replicas = [node for node in view.members if node != leader]
     missing = [w for n in replicas if (w := _not_streaming(view, n, leader, wanted.replicas.lag))]
-    needed = len(replicas) if wanted.replicas.streaming == "all" else wanted.replicas.streaming
-    if len(replicas) - len(missing) < needed:
+    if len(replicas) - len(missing) < _needed(view, leader, wanted):
         lacks += missing
-    return Wish((*lacks, *_sync_lacks(view, cluster, leader, needed)))
+    return Wish(tuple(lacks))
+
+
+def _needed(view: View, leader: str, wanted: Steady) -> int:
+    """Return how many replicas are to stream."""
+    replicas = [node for node in view.members if node != leader]
+    return len(replicas) if wanted.replicas.streaming == "all" else wanted.replicas.streaming
 
 
 def _not_streaming(

@@ -40,7 +40,7 @@ class Ticket:
         owner: the process, as `reaper.owner` names it.
         by_hand: made outside of a run: the process may make others beside it.
         begun: it has its room.
-        starts: its cluster is not steady yet, so nobody else begins to start one.
+        starts: its nodes do not all stream yet, so nobody else begins to start a cluster.
     """
 
     number: int
@@ -77,7 +77,7 @@ def reason(mine: Ticket, others: Sequence[Ticket], room: Room) -> str:
     """Return what a run waits for, as a sentence."""
     running = [one for one in others if one.begun]
     if not ahead_of(mine, others) and room.takes(mine.cost, [one.cost for one in running]):
-        return "waiting for another cluster to be steady: they start one after another"
+        return "waiting for another cluster to start: they start one after another"
     before = len(running) + len(ahead_of(mine, others))
     held = budget.total(one.cost for one in running)
     whom = f"{before} other {'cluster' if before == 1 else 'clusters'}"
@@ -105,7 +105,7 @@ class Turn:
         self._write()
 
     def started(self) -> None:
-        """Let others start: the cluster is steady. Safe to call twice, and after the release."""
+        """Let others start: the nodes stream. Safe to call twice, and after the release."""
         if self._file is not None and self.ticket.starts:
             self.ticket = replace(self.ticket, starts=False)
             self._write()

@@ -128,6 +128,15 @@ def test_sync_names_are_missing(sync: Sync, wanted: int) -> None:
         assert lacks(world) == [f"the DCS names 0 synchronous standbys of {wanted}"], value
 
 
+def test_nodes_stream_before_the_dcs_names_the_standbys() -> None:
+    """That is a round of Patroni's later, for which no other cluster has to wait to start."""
+    world = MemoryWorld(Cluster(sync="quorum"))
+    world.driver.keys["sync"] = "{}"
+    view = look(world.driver, world.clock)
+    assert steady(view, world.cluster, Steady()).lacks
+    assert not conditions.streaming(view, Steady()).lacks
+
+
 @pytest.mark.parametrize(("sync", "kind"), [("sync", "sync"), ("quorum", "quorum")])
 def test_postgres_must_agree_with_the_dcs(sync: Sync, kind: str) -> None:
     """Patroni names a standby before PostgreSQL waits for it."""
