@@ -13,7 +13,9 @@ import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.judging import Case
-    from harness.plan import Plan
     from harness.result import ScenarioResult
     from harness.verdict import Verdict
 
@@ -79,7 +80,10 @@ def run(
     repeat: RepeatOption = None,
     seed: SeedOption = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Cells that run side by side, as far as there is room.")
+        int,
+        typer.Option(
+            min=1, help="Cells that run side by side, of all files, as far as there is room."
+        ),
     ] = 1,
     out: Annotated[
         Path | None,
@@ -90,46 +94,52 @@ def run(
 ) -> int:
     """Run scenarios and judge them."""
     from harness import launch
-    from harness.clock import WallClock
-    from harness.report.summary import last_line
-    from harness.report.terminal import Terminal
+    from harness.clock import NS, WallClock
+    from harness.report.summary import last_line, whole_line
+    from harness.report.terminal import Screen, Terminal
 
     plans = launch.plans(paths, backend=backend, cell=cell, repeat=repeat, seed=seed)
     stream = sys.stderr if as_json else sys.stdout
     clock = WallClock()
-    results: list[ScenarioResult] = []
-    documents: list[object] = []
-    with launch.interruptible(clock) as interruption:
-        for plan in plans:
-            folder = launch.folder_of(plan, out, among=len(plans))
-            listener = Terminal(stream, secrets=sorted(plan.secrets))
-            with _bugs_saved_in(folder):
-                try:
-                    result = launch.execute(
-                        plan, out=folder, clock=clock, listener=listener, jobs=jobs, keep=keep
-                    )
-                finally:
-                    listener.close()
-            results.append(result)
-            documents.append(json.loads((folder / "result.json").read_text(encoding="utf-8")))
-            for line in _ending(result, folder, plan):
-                print(line, file=stream)
-            print(launch.hide(last_line(result), plan), file=stream, flush=True)
-            if interruption.asked:
-                break
+    slots = BoundedSemaphore(jobs)
+    screen = Screen(stream, shared=len(plans) > 1 and jobs > 1)
+    folders = [launch.folder_of(plan, out, among=len(plans)) for plan in plans]
+    found: dict[int, ScenarioResult] = {}
+    began = clock.now_ns()
+
+    def execute(number: int) -> None:
+        plan, folder = plans[number], folders[number]
+        listener = Terminal(screen, secrets=sorted(plan.secrets))
+        with _bugs_saved_in(folder):
+            try:
+                result = launch.execute(
+                    plan, out=folder, clock=clock, listener=listener, slots=slots, keep=keep
+                )
+            finally:
+                listener.close()
+        found[number] = result
+        listener.tell([*_ending(result, folder), last_line(result)])
+
+    with launch.interruptible(clock):
+        work = (partial(execute, number) for number in range(len(plans)))
+        launch.side_by_side(clock, work, None if jobs == 1 else slots)
+    if len(plans) > 1:
+        seconds = (clock.now_ns() - began) / NS
+        print(whole_line([found[n] for n in sorted(found)], seconds), file=stream, flush=True)
     if as_json:
+        told = [(folders[n] / "result.json").read_text(encoding="utf-8") for n in sorted(found)]
+        documents = [json.loads(one) for one in told]
         _print_json(documents[0] if len(plans) == 1 else documents)
-    return exit_code([result.verdict for result in results])
+    return exit_code([result.verdict for result in found.values()])
 
 
-def _ending(result: "ScenarioResult", folder: Path, plan: "Plan") -> "Iterator[str]":
+def _ending(result: "ScenarioResult", folder: Path) -> "Iterator[str]":
     """Yield what comes just before the last line."""
-    from harness.launch import hide
     from harness.verdict import Verdict
 
     yield f"report: {folder / 'index.html'}"
     if result.verdict in (Verdict.FAIL, Verdict.ERROR):
-        yield f"again: {hide(result.replay, plan)}"
+        yield f"again: {result.replay}"
     if result.verdict is Verdict.SKIP:
         yield "every cell was skipped: this proved nothing"
 
@@ -645,11 +655,12 @@ _BUG_FOLDER: list[Path] = []
 
 @contextmanager
 def _bugs_saved_in(folder: Path) -> "Iterator[None]":
-    """While this lasts, a bug's traceback belongs to a run's folder."""
-    _BUG_FOLDER.append(folder)
-    yield
-    # Not on an exception: `main` asks for the folder after it has come through here.
-    _BUG_FOLDER.pop()
+    """While this lasts, a bug's traceback belongs to a run's folder; `main` asks for it."""
+    try:
+        yield
+    except Exception:
+        _BUG_FOLDER[:] = [folder]
+        raise
 
 
 def _bug(error: Exception) -> str:

@@ -99,6 +99,10 @@ class WallClock:
         for clock in self._children:
             clock.abort()
 
+    @property
+    def is_aborted(self) -> bool:
+        return self._aborted.is_set()
+
     @contextmanager
     def shielded(self) -> Iterator[None]:
         """Let this thread, and what it spawns, wait as if nothing had been aborted: for undoing."""

@@ -3,14 +3,14 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from harness import drivers, loader, seeds
-from harness.clock import WallClock
+from harness.clock import Task, WallClock
 from harness.errors import DriverError, Mistake, ScenarioError
 from harness.history import Json
 from harness.plan import Plan, plan
@@ -174,16 +174,54 @@ def execute(
     out: Path,
     clock: WallClock,
     listener: Listener,
-    jobs: int = 1,
+    slots: threading.Semaphore | None = None,
     keep: bool = False,
 ) -> ScenarioResult:
-    """Run what is planned and write its reports."""
+    """Run what is planned and write its reports; `slots` as `runner.run` has them."""
     out.mkdir(parents=True, exist_ok=True)
     keep_scenario(planned, out)
     shown = Undisturbed(listener, clock)
-    result = run(planned, out=out, clock=clock, listener=shown, jobs=jobs, keep=keep)
+    result = run(planned, out=out, clock=clock, listener=shown, slots=slots, keep=keep)
     write(result, out, secrets=planned.secrets)
     return result
+
+
+def side_by_side(
+    clock: WallClock, work: Iterable[Callable[[], None]], slots: threading.Semaphore | None
+) -> None:
+    """Do all of it, each once there is a slot that the work before it does not wait for.
+
+    A failure ends the rest, and nothing more is begun after an abort of the clock.
+
+    Args:
+        slots: what the parts of the work take one of; None is one piece of work after another.
+
+    Raises:
+        Exception: the first failure, once everything has ended.
+    """
+    tasks: list[Task] = []
+    failures: list[Exception] = []
+
+    def guarded(one: Callable[[], None]) -> None:
+        try:
+            one()
+        except Exception as failure:  # noqa: BLE001 - raised below, once the others have healed
+            failures.append(failure)
+            clock.abort()
+
+    for one in work:
+        if clock.is_aborted:
+            break
+        tasks.append(clock.spawn(partial(guarded, one), "scenario"))
+        if slots is None:
+            tasks[-1].join()
+        else:
+            with slots:  # those who wait are served in their order
+                pass
+    for task in tasks:
+        task.join()
+    if failures:
+        raise failures[0]
 
 
 def keep_scenario(planned: Plan, out: Path) -> Path:

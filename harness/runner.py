@@ -41,18 +41,22 @@ def run(
     out: Path,
     clock: WallClock,
     listener: Listener,
-    jobs: int = 1,
+    slots: threading.Semaphore | None = None,
     keep: bool = False,
     make_driver: drivers.Make = drivers.make,
 ) -> ScenarioResult:
-    """Run all cells of a plan, up to `jobs` side by side as far as there is room, and judge them.
+    """Run all cells of a plan, side by side as far as there are slots and room, and judge them.
+
+    Args:
+        slots: what each cell takes one of while it runs; other plans may take of the same. None is
+            one cell after another.
 
     Whatever is wrong with one cell's world is that cell's verdict. A bug in the harness ends all
     cells: each heals and removes its cluster before the bug is raised.
     """
     started = wall_label()
     listener.scenario_begins(plan)
-    slots = threading.BoundedSemaphore(max(1, jobs))
+    slots = slots or threading.BoundedSemaphore(1)
     results: dict[str, CellResult] = {}
     versions: dict[str, str] = {}
     bugs: list[Exception] = []

@@ -74,6 +74,18 @@ def last_line(result: ScenarioResult) -> str:
     )
 
 
+def whole_line(results: Sequence[ScenarioResult], seconds: float) -> str:
+    """Return the line that a run of several scenarios ends with."""
+    cells = [cell for result in results for cell in result.cells]
+    verdicts = [verdict for verdict in Verdict if any(c.verdict is verdict for c in cells)]
+    told = ", ".join(f"{sum(c.verdict is v for c in cells)} {v}" for v in verdicts)
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{Verdict.worst(r.verdict for r in results).upper()} {plural(len(results), 'scenario')}, "
+        f"{plural(len(cells), 'cell')}: {told} — {minutes} min {rest} s"
+    )
+
+
 def gravest(findings: Sequence[Finding]) -> Sequence[Finding]:
     """Return the findings with the failed ones first, then the undecided, then the rest."""
     order = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.PASS: 2, Verdict.SKIP: 3}

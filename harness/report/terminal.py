@@ -1,8 +1,8 @@
 """What a run shows while it runs: a live line a cell on a terminal, else a plain line an event."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.clock import NS, monotonic_ns
 from harness.plan import Plan
-from harness.report.summary import first_line, gravest
+from harness.report.summary import cell_name, first_line, gravest
 from harness.report.text import (
     MARKS,
     Hide,
@@ -55,42 +55,88 @@ class _Progress:
         return self.said_at_s + (monotonic_ns() - self.said_ns) / NS
 
 
-class Terminal:
-    """Shows one scenario; a `runner.Listener`. Several cells may speak at once.
+class Screen:
+    """Where scenarios that run side by side are shown.
 
     Args:
         stream: where lines go. With a terminal there, running cells share live lines at the
             bottom; otherwise each event is a line of its own.
+        shared: several scenarios may be shown at once, so each cell is told with its scenario.
+    """
+
+    def __init__(self, stream: TextIO, *, shared: bool = False) -> None:
+        self.shared = shared
+        # No markup, emoji or highlighting: what is shown is other people's text.
+        self.console = Console(
+            file=stream, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+        self._lock = threading.Lock()
+        self._shown: list[Terminal] = []
+        self._live: Live | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self._live is not None
+
+    def enter(self, shown: "Terminal") -> None:
+        """Show the live lines of a scenario, where there is a terminal."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            return
+        with self._lock:
+            self._shown = [*self._shown, shown]
+            if self._live is None:
+                self._live = Live(
+                    console=self.console,
+                    get_renderable=self._now,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                self._live.start()
+
+    def leave(self, shown: "Terminal") -> None:
+        """Take them away; safe to call twice."""
+        with self._lock:
+            self._shown = [one for one in self._shown if one is not shown]
+            if self._live is not None and not self._shown:
+                self._live.stop()
+                self._live = None
+
+    def _now(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        for shown in self._shown:
+            for row in shown.rows():
+                table.add_row(*row)
+        return Group(table)
+
+
+class Terminal:
+    """Shows one scenario; a `runner.Listener`. Several cells may speak at once.
+
+    Args:
+        on: where; a stream is a screen of its own.
         secrets: values that must not appear.
     """
 
-    def __init__(self, stream: TextIO, *, secrets: Sequence[str] = ()) -> None:
-        # No markup, emoji or highlighting: what is shown is other people's text.
-        self._console = Console(
-            file=stream, markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
+    def __init__(self, on: TextIO | Screen, *, secrets: Sequence[str] = ()) -> None:
+        self._screen = on if isinstance(on, Screen) else Screen(on)
         self._hide: Hide = hider(secrets)
         self._lock = threading.Lock()
         self._running: dict[str, _Progress] = {}
-        self._live: Live | None = None
+        self._scenario = ""
 
     def scenario_begins(self, plan: Plan) -> None:
+        self._scenario = plan.scenario.name
         line = first_line(plan.scenario.name, plan.backend, len(plan.cells), plan.repeat, plan.seed)
         self._print(Text(self._safe(line), style="bold"))
         self._print(Text(f"  {self._safe(plan.scenario.title)}", style="dim"))
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._now,
-                refresh_per_second=4,
-                transient=True,
-            )
-            self._live.start()
+        self._screen.enter(self)
 
     def cell_begins(self, cell: str, repeat: int, of: int) -> None:
         with self._lock:
             self._running[cell] = _Progress(repeat, of)
-        if not self._live:
+        if not self._screen.is_live:
             self._print(Text(f"{self._name(cell)} run {repeat} of {of}"))
 
     def says(self, cell: str, t_s: float, text: str) -> None:
@@ -101,14 +147,14 @@ class Terminal:
             else:
                 seen.said = text
             seen.said_at_s, seen.said_ns = t_s, monotonic_ns()
-        if not self._live:
+        if not self._screen.is_live:
             clock = f"T{t_s:+.1f}" if t_s >= 0 else "      "
             self._print(Text(f"{self._name(cell)}  {clock:>7}  {self._safe(text)}"))
 
     def cell_ends(self, result: CellResult) -> None:
         with self._lock:
             self._running.pop(result.id, None)
-        lines = (Text("  ").append_text(_hidden(line, self._hide)) for line in cell_lines(result))
+        lines = (Text("  ").append_text(_hidden(line, self._hide)) for line in self._lines(result))
         # At once: another cell may end at the same time.
         self._print(Text("\n").join(lines))
 
@@ -117,19 +163,19 @@ class Terminal:
 
     def close(self) -> None:
         """Leave the terminal as it was; safe to call twice, and after a failure."""
-        if self._live:
-            self._live.stop()
-            self._live = None
+        self._screen.leave(self)
 
-    def _now(self) -> Group:
+    def rows(self) -> Iterator[Sequence[Text]]:
+        """Yield what each running cell does: its name, run, clock, and what it said last."""
         with self._lock:
             running = [(cell, self._row(progress)) for cell, progress in self._running.items()]
-        table = Table.grid(padding=(0, 2))
-        for _ in range(4):
-            table.add_column(no_wrap=True, overflow="ellipsis")
         for cell, row in running:
-            table.add_row(Text(self._name(cell), style="bold"), *row)
-        return Group(table)
+            yield (Text(self._name(cell), style="bold"), *row)
+
+    def _lines(self, result: CellResult) -> Iterator[Text]:
+        if not self._screen.shared:
+            return cell_lines(result)
+        return cell_lines(replace(result, id=cell_name(self._scenario, result.id)))
 
     def _row(self, seen: _Progress) -> Sequence[Text]:
         clock = seen.clock_s
@@ -140,13 +186,18 @@ class Terminal:
         )
 
     def _name(self, cell: str) -> str:
-        return self._safe(cell) or "run"
+        named = cell_name(self._scenario, cell) if self._screen.shared else cell
+        return self._safe(named) or "run"
 
     def _safe(self, text: str) -> str:
         return one_line(self._hide(text))
 
+    def tell(self, lines: Iterable[str]) -> None:
+        """Show lines of the scenario that belong together."""
+        self._print(Text("\n".join(self._hide(line) for line in lines)))
+
     def _print(self, line: Text) -> None:
-        self._console.print(line)
+        self._screen.console.print(line)
 
 
 def cell_lines(result: CellResult) -> Iterator[Text]:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +67,16 @@ def runs(monkeypatch):
     called = []
 
     def end_with(verdict: Verdict, note: str = "") -> list[dict[str, object]]:
-        def run(plan, *, out, clock, listener, jobs, keep) -> ScenarioResult:
-            called.append({"plan": plan, "out": out, "jobs": jobs, "keep": keep, "clock": clock})
+        def run(plan, *, out, clock, listener, slots, keep) -> ScenarioResult:
+            called.append(
+                {
+                    "plan": plan,
+                    "out": out,
+                    "jobs": slots._initial_value,
+                    "keep": keep,
+                    "clock": clock,
+                }
+            )
             listener.scenario_begins(plan)
             result = _result(plan, verdict, note)
             for one in result.cells:
@@ -137,7 +147,50 @@ def test_several_scenarios_share_a_seed_and_keep_apart(scenario, runs, tmp_path,
     assert len({call["plan"].seed for call in called}) == 1
     output = capsys.readouterr()
     assert [one["scenario"] for one in json.loads(output.out)] == ["node-kill", "other"]
-    assert output.err.splitlines()[-1].startswith("PASS other docker")
+    *_, last, whole = output.err.splitlines()
+    assert last.startswith("PASS other docker")
+    assert whole.startswith("PASS 2 scenarios, 4 cells: 4 pass — 0 min ")
+
+
+def test_cells_of_several_files_share_the_jobs(scenario, tmp_path, monkeypatch, capsys) -> None:
+    """No file waits for the end of the one before; each line says whose it is."""
+    (tmp_path / "other.yaml").write_text(SCENARIO.format(name="other"))
+    meet = threading.Barrier(2, timeout=10)
+
+    def run(plan, *, listener, slots, **_) -> ScenarioResult:
+        listener.scenario_begins(plan)
+        with slots:
+            meet.wait()
+            listener.says("nodes=3", 1.0, "kill")
+        return _result(plan, Verdict.PASS)
+
+    monkeypatch.setattr(launch, "run", run)
+    assert cli.main(["run", scenario, "other.yaml", "--backend", "docker", "--jobs", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if line.endswith("kill")} == {
+        "node-kill[nodes=3]",
+        "other[nodes=3]",
+    }
+
+
+def test_a_bug_in_one_scenario_ends_the_others(scenario, tmp_path, monkeypatch, capsys) -> None:
+    """They heal, and come to their end, before the bug is told."""
+    (tmp_path / "other.yaml").write_text(SCENARIO.format(name="other"))
+    ended = []
+
+    def run(plan, *, clock, slots, **_) -> ScenarioResult:
+        with slots:
+            if plan.scenario.name == "other":
+                raise ZeroDivisionError
+            with suppress(DriverError):
+                clock.sleep(10)
+        ended.append(plan.scenario.name)
+        return _result(plan, Verdict.ERROR, "aborted")
+
+    monkeypatch.setattr(launch, "run", run)
+    assert cli.main(["run", scenario, "other.yaml", "--backend", "docker", "--jobs", "2"]) == 4
+    assert ended == ["node-kill"]
+    assert "a bug in the harness" in capsys.readouterr().err
 
 
 def test_json_alone_is_on_stdout(scenario, runs, capsys) -> None:
@@ -301,8 +354,10 @@ def test_the_first_signal_aborts_and_heals(number, scenario, monkeypatch, capfd)
 def test_the_second_signal_stops_at_once(scenario, monkeypatch, capfd) -> None:
     """Whoever cannot wait for the healing is told what is left to do."""
 
-    def run(*_, **__) -> None:
+    def run(*_, clock, **__) -> None:
         os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(DriverError, match="aborted"):
+            clock.sleep(5)
         os.kill(os.getpid(), signal.SIGINT)
         WallClock().sleep(5)
 

@@ -121,7 +121,7 @@ class Bench:
             out=self.out,
             clock=self.clock,
             listener=self.listener,
-            jobs=jobs,
+            slots=threading.BoundedSemaphore(jobs),
             keep=keep,
             make_driver=self.make,
         )

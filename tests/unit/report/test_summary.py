@@ -52,6 +52,14 @@ def test_skipped_cells_are_counted(result, cell) -> None:
     assert "1 cell skipped" in summary.why(result(cell(), skipped))
 
 
+def test_the_whole_counts_each_verdict(result, cell) -> None:
+    """Of all cells of all scenarios; the worst one leads."""
+    broken = result(cell(Verdict.ERROR), cell())
+    line = summary.whole_line([result(cell(), cell()), broken], 1720.4)
+    assert line == "ERROR 2 scenarios, 4 cells: 3 pass, 1 error — 28 min 40 s"
+    assert summary.whole_line([], 0).startswith("ERROR 0 scenarios, 0 cells")
+
+
 def test_first_line_has_all_it_takes() -> None:
     """Scenario, backend, cells, repeats, seed."""
     line = summary.first_line("node-kill", "docker", 4, 5, 7)

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 
 from harness.plan import Plan
-from harness.report.terminal import Terminal, plain_cell
+from harness.report.terminal import Screen, Terminal, plain_cell
 from harness.scenario import Scenario, Step
 from harness.verdict import Verdict
 
@@ -111,6 +111,27 @@ def test_the_live_line_moves_on_between_events(plan, monkeypatch) -> None:
     finally:
         terminal.close()
         terminal.close()
+
+
+def test_scenarios_side_by_side_share_the_screen(plan, monkeypatch) -> None:
+    """One table of live lines, each with its scenario; the last one that ends takes it away."""
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Screen(_Screen(), shared=True)
+    first, second = Terminal(screen), Terminal(screen)
+    other = replace(plan, scenario=plan.scenario.model_copy(update={"name": "other"}))
+    try:
+        first.scenario_begins(plan)
+        second.scenario_begins(other)
+        first.says("nodes=3", 2.0, "kill leader")
+        second.says("nodes=3", 2.0, "kill leader")
+        names = [str(row[0]) for shown in (first, second) for row in shown.rows()]
+        assert names == ["node-kill[nodes=3]", "other[nodes=3]"]
+        second.close()
+        assert screen.is_live
+    finally:
+        first.close()
+        second.close()
+    assert not screen.is_live
 
 
 def test_brackets_are_no_markup(cell) -> None:
