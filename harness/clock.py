@@ -7,7 +7,7 @@ and in virtual time, and so that an abort ends every wait at once.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ from harness.errors import AbortedError, DriverError
 
 T = TypeVar("T")
 NS = 1_000_000_000
+_LOOK_FOR_SIGNALS_S = 1.0
 
 
 class Task(Protocol):
@@ -71,6 +72,11 @@ class _ThreadTask:
             self._done.set_result(None)
 
     def join(self) -> None:
+        # A signal that comes between the last look for one and the wait itself does not end the
+        # wait; only the main thread handles signals, so it looks again.
+        ours = threading.current_thread() is threading.main_thread()
+        while not wait([self._done], _LOOK_FOR_SIGNALS_S if ours else None).done:
+            pass
         self._done.result()
 
 

@@ -1,5 +1,6 @@
 """Tests for harness.clock: real time, and the end of every wait."""
 
+import signal
 import threading
 
 import pytest
@@ -144,3 +145,19 @@ def test_labels_are_for_people_and_expiry() -> None:
     assert wall_label().endswith("+00:00")
     assert wall_epoch_s() > 1.6e9
     assert abs(monotonic_ns() - WallClock().now_ns()) < NS
+
+
+def test_a_signal_that_the_wait_did_not_feel_is_handled_all_the_same() -> None:
+    """Another thread got it, or it came just before the wait: nothing wakes the main thread."""
+    clock, handled = WallClock(), threading.Event()
+
+    def work() -> None:
+        clock.sleep(0.3)  # until it waits, which nobody can see from outside
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        assert handled.wait(30)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.set())
+    try:
+        clock.spawn(work, "work").join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
