@@ -58,6 +58,21 @@ def test_a_link_that_was_dead_before_proves_nothing() -> None:
     assert world.seen == []
 
 
+def test_a_link_that_was_not_tried_in_time_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no cut: what counts is that each link was shown to be open."""
+    world = MemoryWorld()
+    honest, asked = world.driver.dead, list[Sequence[Link]]()
+
+    def dead(links: Sequence[Link]) -> Sequence[Link]:
+        asked.append(links)
+        return links[:1] if len(asked) == 1 else honest(links)
+
+    monkeypatch.setattr(world.driver, "dead", dead)
+    partition().perform(world)
+    assert [len(links) for links in asked] == [6, 1, 6]
+    assert len(world.driver.cuts) == 6
+
+
 def test_a_link_that_is_open_after_was_not_cut() -> None:
     """A cut that does nothing is an error, and stays in the journal."""
     world = MemoryWorld()
