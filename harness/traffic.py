@@ -59,9 +59,14 @@ class Traffic:
         self._lasting = [probe(S3, "objects", S3)] if isinstance(driver, Keeps) else []
 
     def watch(self) -> None:
-        """Begin to record what the DCS and Patroni say, and what S3 holds."""
+        """Begin to record what the DCS and Patroni say, and what S3 holds.
+
+        Those who are to write take their places meanwhile: the nodes start for longer than that.
+        """
         for job in (*self._watchers, *self._lasting):
             self._driver.client(REGION).start(job)
+        users = dict.fromkeys(vantage for _, vantage in self._users())
+        together(self._clock, [partial(self._driver.client, one) for one in users], "client")
 
     def begin(self, primary: str) -> None:
         """Begin to write; return when each workload and the probes were acknowledged a while.

@@ -25,6 +25,10 @@ Condition = Literal[
     "archived",
     "backup-done",
 ]
+# How often is asked. A look at the nodes takes a new session or request to each, which four times a
+# second was a tenth of what a run cost; what the DCS or the run itself knows is cheap.
+_EVERY_S, _LOOK_S = 0.25, 0.5
+_LOOKS: frozenset[Condition] = frozenset({"new-primary", "healthy", "streaming"})
 # Of a segment, or of the backup label that is archived right after it; a `.partial` is no segment.
 _SEGMENT = re.compile(r"([0-9A-F]{24})(?:\.[0-9A-F]{8}\.backup)?")
 
@@ -87,9 +91,10 @@ class Wait(Model):
             lacks[:] = wish.lacks
             return "yes" if wish else None
 
+        every_s = _LOOK_S if isinstance(self.until, OldLeader) or self.until in _LOOKS else _EVERY_S
         try:
             world.clock.wait_for(
-                holds, timeout_s=self.timeout, what=f"{self._words()!r}", every_s=0.25
+                holds, timeout_s=self.timeout, what=f"{self._words()!r}", every_s=every_s
             )
         except DriverError as error:
             raise type(error)(f"{error}: {'; '.join(lacks)}" if lacks else str(error)) from None

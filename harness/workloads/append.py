@@ -29,7 +29,8 @@ TXNS_PER_KEY = 16
 # A client that was away does not make up for more than this: the load after an outage would
 # else be another experiment than the one asked for.
 MAKES_UP_S = 1.0
-BACKOFF_S = (0.1, 0.25)
+# Eight clients without a primary then ask some 20 times a second, as often as the load would.
+BACKOFF_S = (0.25, 0.5)
 LONGEST_SLEEP_S = 0.5
 
 Isolation: TypeAlias = Literal["read-committed", "repeatable-read", "serializable"]

@@ -131,13 +131,13 @@ def test_broken_connection_gets_a_new_process():
 
 
 def test_refused_connections_are_recorded_and_spaced():
-    """Each attempt is in the history, 100 to 250 ms after the one before."""
+    """Each attempt is in the history, 250 to 500 ms after the one before."""
     cluster = MemoryCluster(refusing=lambda now_s: now_s < 5)
     stage = run(Append(clients=1), cluster)
     starts = [op.start for op in stage.history.select("open", "fail")]
     gaps = [(b - a) / NS for a, b in pairwise(starts)]
-    assert 20 <= len(starts) <= 50
-    assert 0.09 < min(gaps) <= max(gaps) < 0.26
+    assert 10 <= len(starts) <= 21
+    assert 0.24 < min(gaps) <= max(gaps) < 0.51
     assert all(op.argument == {"through": "primary-elb"} for op in stage.history.select("open"))
 
 

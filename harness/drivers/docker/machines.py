@@ -311,12 +311,17 @@ def overlay(cluster: Cluster) -> Mapping[str, Json]:
     # Many clusters share a laptop: a quarter of its memory for each would not fit.
     # Connections: a COMMIT that waits for a standby keeps its backend after its client gave up,
     # 2 to 3 a second at the default rate, through an outage of a minute or two.
-    small: Mapping[str, Json] = {"shared_buffers": "32MB", "max_connections": 300}
+    small: dict[str, Json] = {"shared_buffers": "32MB", "max_connections": 300}
+    if cluster.postgres >= _SCRAM_ITERATIONS_SINCE:
+        # What makes a stolen hash dear to guess made each of a run's 300 and more new sessions cost
+        # 5 ms of CPU, a neighbour's as well; these passwords are drawn by chance, and end with it.
+        small["scram_iterations"] = 1
     return {
         "bootstrap": {"dcs": {**asked, "postgresql": {"parameters": small}}},
     }
 
 
+_SCRAM_ITERATIONS_SINCE = 16
 _ALWAYS = ("ttl", "loop_wait", "retry_timeout", "maximum_lag_on_failover", "synchronous_mode")
 
 

@@ -26,7 +26,9 @@ from harness.protocols import RecoveryTarget
 from harness.scenario import Cluster, DcsKind, PatroniSettings, Sync
 
 NET = ipaddress.IPv4Network("198.18.7.0/24")
-SMALL: Mapping[str, Json] = {"parameters": {"shared_buffers": "32MB", "max_connections": 300}}
+SMALL: Mapping[str, Json] = {
+    "parameters": {"shared_buffers": "32MB", "max_connections": 300, "scram_iterations": 1}
+}
 DEFAULTS: Mapping[str, Json] = {
     "ttl": 30,
     "loop_wait": 10,
@@ -324,6 +326,12 @@ def test_the_overlay_says_what_the_scenario_changes() -> None:
         "synchronous_mode": False,
         "postgresql": SMALL,
     }
+
+
+def test_an_older_postgresql_has_no_say_in_what_a_login_costs() -> None:
+    """`scram_iterations` is there since 16; before it, PostgreSQL would refuse to start."""
+    told = overlay(Cluster(postgres=15))["bootstrap"]
+    assert "scram_iterations" not in str(told)
 
 
 def test_every_machine_is_known_by_name() -> None:
