@@ -1,26 +1,23 @@
 """What a cluster costs, what this machine has, and so how many clusters run side by side.
 
 A cluster beside too many others is late for reasons of ours, and a bound would be judged by them.
-The costs are of a run with the catalogue's default workload, on two cores, seen second by second
-in each container's control group (what `docker stats` reads):
+The costs are of a run with the catalogue's default workload, on two cores, alone, read in each
+container's control group (what `docker stats` reads) and in /proc/stat:
 
-- `node-kill`, 3 nodes, etcd, quorum: its containers took 0.39 cores on average, 0.32 after the
-  start, and 95 % of those seconds stayed below 0.84. At most 726 MiB.
-- `shortest-ttl`, 3 nodes, ZooKeeper: 0.55, 0.39 and 0.85 cores; at most 821 MiB.
-- `restore-from-s3`, 3 nodes lost and 3 restored: 0.53, 0.48 and 1.15 cores; at most 824 MiB.
-- A part, on average after the start: a node 0.06 to 0.11 cores and 82 to 122 MiB, a member of etcd
-  0.02 and 25, of ZooKeeper 0.03 and 54, a client in an AZ 0.02 and 23, the one outside 0.06 to 0.10
-  and 34 to 45, MinIO 0.01 to 0.02 and 137 to 160, an ELB 0.01 and 6. One quiet node, without a
-  workload or a probe, 0.01; its restoring 0.11.
-- Beside them the harness took 0.04 cores and 113 MiB, the engine 0.06 to 0.10 cores, and 13 MiB for
-  its supervisor of each container.
+- `etcd-partition`, 3 nodes, etcd, quorum, 49 s: 30 CPU seconds in all. Its start took 14 of them in
+  15 s, 6 for the containers and 8 in them; its end 3. In between its containers took 0.33 cores.
+- A part, on average after the start: a node 0.07 cores, a member of etcd 0.01, a client in an AZ
+  0.01, the one outside 0.06, MinIO 0.01, the ELBs 0.01. Of ZooKeeper a member took twice as much
+  as of etcd. A restored cluster that nobody uses takes 0.01 a node; its restoring 0.11, for a tenth
+  of a run.
+- Memory: a node 82 to 122 MiB, a member of etcd 25, of ZooKeeper 54, a client in an AZ 23, the one
+  outside 34 to 45, MinIO 137 to 160, an ELB 6; the harness 113, and the engine's supervisor of
+  each container 13.
 
-A part counts for its average, rounded up, and a node that is used for a third more: its share of
-the start, which takes 1.2 to 1.9 cores for ten seconds. The sum for the first of these runs is 0.72
-cores, so two fit on two cores. With three the catalogue's 76 cells took 41 min 33 s: nothing was
-idle, and one of them broke a bound that it holds alone (`switchover-storm`, client_outage 34.4 s of
-30 s). Clusters start one after another (`harness/turns.py`), and what a start does to a neighbour
-shows in that one's own delay (`harness/validity.py`).
+A part counts for its average once its cluster has started, rounded up. Clusters start one at a time
+(`harness/turns.py`), with what the others leave (docs/adr/0021). The sum for a usual run is 0.45
+cores, 0.48 on ZooKeeper: four on two cores. What a start does to a neighbour all the same shows in
+that one's own delay (`harness/validity.py`).
 """
 
 import os
@@ -79,11 +76,11 @@ def total(costs: Iterable[Cost]) -> Cost:
 # --- what a cluster costs ----------------------------------------------------------------------
 
 # The harness, the engine, MinIO and the client outside of all AZs.
-_RUN = Cost(40, 115) + Cost(80, 0) + Cost(15, 220) + Cost(80, 60)
-_CLIENT = Cost(20, 40)
-_NODE, _QUIET_NODE = Cost(120, 140), Cost(60, 140)
-_ELB, _ELBS = Cost(10, 20), 2
-_MEMBER: Mapping[DcsKind, Cost] = {"etcd": Cost(20, 45), "zookeeper": Cost(30, 75)}
+_RUN = Cost(20, 115) + Cost(40, 0) + Cost(15, 220) + Cost(60, 60)
+_CLIENT = Cost(15, 40)
+_NODE, _QUIET_NODE = Cost(75, 140), Cost(20, 140)
+_ELB, _ELBS = Cost(5, 20), 2
+_MEMBER: Mapping[DcsKind, Cost] = {"etcd": Cost(10, 45), "zookeeper": Cost(20, 75)}
 _MEMBERS = 3
 
 

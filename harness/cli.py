@@ -121,7 +121,7 @@ def run(
         listener.tell([*_ending(result, folder), last_line(result)])
 
     with launch.interruptible(clock):
-        work = (partial(execute, number) for number in range(len(plans)))
+        work = (partial(execute, number) for number in launch.queue(plans))
         launch.side_by_side(clock, work, None if jobs == 1 else slots)
     if len(plans) > 1:
         seconds = (clock.now_ns() - began) / NS
@@ -456,11 +456,12 @@ def test(
         if not mutants and not any(word.startswith(("-m", "--sample")) for word in words):
             # Each check and each scenario, but not each combination: `tox -e docker` has them all.
             words += [f"--sample={_CELLS_OF_EACH}", "-m", "not slow"]
-    # As many as there is room for: a cluster mostly waits, and two fill the two cores of a small
-    # machine.
+    # As many as there is room for clusters; half of that where tests without any, which take a
+    # whole core each and no turn, run beside them.
     # Steal work: the longest tests are the clusters, and they stand together.
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):
-        words += ["-n", str(budget.workers()), "--dist", "worksteal"]
+        workers = budget.workers() if mutants else max(1, budget.workers() // 2)
+        words += ["-n", str(workers), "--dist", "worksteal"]
     with tempfile.TemporaryDirectory(prefix="drill-test-") as folder:
         report = Path(folder) / "junit.xml"
         if mutants:

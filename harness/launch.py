@@ -19,6 +19,7 @@ from harness.report.text import hide_deep, hider
 from harness.result import CellResult, ScenarioResult
 from harness.runner import Listener, run
 from harness.scenario import Backend
+from harness.trial import runs_alone
 
 FIRST_SIGNAL = "healing; press again to stop at once (then: ./drill heal && ./drill reap)"
 SECOND_SIGNAL = "stopped at once; faults may be left: ./drill heal && ./drill reap"
@@ -184,6 +185,15 @@ def execute(
     result = run(planned, out=out, clock=clock, listener=shown, slots=slots, keep=keep)
     write(result, out, secrets=planned.secrets)
     return result
+
+
+def queue(planned: Sequence[Plan]) -> Sequence[int]:
+    """Return the order in which plans are begun, by their numbers: last who has to run alone.
+
+    All others would wait for it, and it for all of them to end.
+    """
+    alone = [any(map(runs_alone, one.cells)) for one in planned]
+    return sorted(range(len(planned)), key=alone.__getitem__)
 
 
 def side_by_side(

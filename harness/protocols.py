@@ -194,8 +194,8 @@ class Driver(Protocol):
 
         Beside too many others a cluster is late, and nothing can be measured; `alone` it has none
         beside it. Waits for as long as it takes, and says so; also makes what has to be made
-        before any cluster (images). What the block is given is to be called once the cluster is
-        steady: until then no other one starts.
+        before any cluster (images). What the block is given is to be called once somebody
+        leads the cluster: until then no other one starts.
         """
         ...
 

@@ -17,7 +17,7 @@ from harness.history import History, Json
 from harness.plan import Cell, Plan
 from harness.result import CellResult, ScenarioResult
 from harness.scenario import BackendOverride
-from harness.trial import Trial
+from harness.trial import Trial, runs_alone
 from harness.verdict import Measurement, Verdict, judge, of_cell
 
 
@@ -73,7 +73,9 @@ def run(
                 ours.abort()
             versions.update(cell_run.versions)
 
-    tasks = [ours.spawn(partial(one, cell), f"cell-{cell.id}") for cell in plan.cells]
+    # In the end who has to be alone: the others would wait for it, and it for them to end.
+    queue = sorted(plan.cells, key=runs_alone)
+    tasks = [ours.spawn(partial(one, cell), f"cell-{cell.id}") for cell in queue]
     for task in tasks:
         task.join()
     if bugs:

@@ -40,7 +40,7 @@ class Ticket:
         owner: the process, as `reaper.owner` names it.
         by_hand: made outside of a run: the process may make others beside it.
         begun: it has its room.
-        starts: its nodes do not all stream yet, so nobody else begins to start a cluster.
+        starts: nobody leads it yet, so nobody else begins to start a cluster.
     """
 
     number: int
@@ -105,7 +105,7 @@ class Turn:
         self._write()
 
     def started(self) -> None:
-        """Let others start: the nodes stream. Safe to call twice, and after the release."""
+        """Let others start: somebody leads. Safe to call twice, and after the release."""
         if self._file is not None and self.ticket.starts:
             self.ticket = replace(self.ticket, starts=False)
             self._write()
@@ -162,7 +162,7 @@ class Turns:
             clock: its abort ends the waiting.
             says: is told once what is waited for.
             by_hand: the process may make more beside it, for which it does not wait.
-            starts: it says when its cluster is steady (`Turn.started`), and until then none of
+            starts: it says when its cluster has a leader (`Turn.started`), and until then none of
                 those who say so, too, begins.
 
         Raises:

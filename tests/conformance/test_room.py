@@ -34,7 +34,7 @@ def test_a_run_waits_for_room_and_gives_it_back(
     """For its own cluster and those beside it; with a sentence. No cluster has to be made."""
     if "docker" not in drivers.available():
         pytest.skip("no Docker engine answers")
-    small = Turns(tmp_path / "turns", lambda: Room(Cost(1000, 4000), 4000))
+    small = Turns(tmp_path / "turns", lambda: Room(Cost(900, 4000), 4000))
     monkeypatch.setattr(turns, "of_user", lambda: small)
     said = threading.Event()
     first, second = (
@@ -57,3 +57,37 @@ def test_a_run_waits_for_room_and_gives_it_back(
     finally:
         first.down()
         second.down()
+
+
+def _shares(driver: DockerDriver, kind: str) -> set[int]:
+    """Return the shares of the CPU that the machines of one kind have, as the engine tells."""
+    names = [machine.name for machine in driver._of_kind(kind)]
+    containers = [driver._containers[name] for name in names]
+    for container in containers:
+        container.reload()
+    return {container.attrs["HostConfig"]["CpuShares"] for container in containers}
+
+
+def test_a_cluster_made_by_hand_weighs_as_usual(driver: Driver) -> None:
+    """Nobody says of it that it has started."""
+    assert isinstance(driver, DockerDriver)
+    assert _shares(driver, "node") == {1024}
+
+
+@pytest.mark.docker
+def test_nodes_that_start_go_last_and_who_measures_first(tmp_path: Path) -> None:
+    """Until the run says that its cluster has started; twice is as good as once."""
+    if "docker" not in drivers.available():
+        pytest.skip("no Docker engine answers")
+    cluster = Cluster(nodes=1, azs=("a",))
+    made = DockerDriver(f"{Random().getrandbits(32):08x}", tmp_path, CLOCK)
+    try:
+        with made.room(cluster) as started:
+            made.up(cluster)
+            assert _shares(made, "node") == {128}
+            started()
+            started()
+            assert _shares(made, "node") == {1024}
+            assert _shares(made, "client") | _shares(made, "dcs") == {8192}
+    finally:
+        made.down()

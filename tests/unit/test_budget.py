@@ -35,15 +35,15 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what a cluster costs ----------------------------------------------------------------------
 
 
-def test_two_clusters_fill_two_cores() -> None:
-    """On either store, as measured, and also where each has another one restored beside it."""
+def test_four_clusters_fill_two_cores() -> None:
+    """On either store, as measured; three, where each has another one restored beside it."""
     two_cores = Room(Cost(2000, 18000), 18000)
     for usual in (budget.run_cost(Cluster()), budget.run_cost(Cluster(dcs="zookeeper"))):
-        assert two_cores.takes(usual, [usual])
-        assert not two_cores.takes(usual, [usual, usual])
+        assert two_cores.takes(usual, [usual] * 3)
+        assert not two_cores.takes(usual, [usual] * 4)
     restoring = budget.run_cost(Cluster(), [Cluster()])
-    assert two_cores.takes(restoring, [restoring])
-    assert not two_cores.takes(restoring, [restoring, restoring])
+    assert two_cores.takes(restoring, [restoring] * 2)
+    assert not two_cores.takes(restoring, [restoring] * 3)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_limit_of_memory(tmp_path: Path, membership: str, files: dict[str, str
 
 @pytest.mark.parametrize(
     ("cores", "mib", "workers"),
-    [(2000, 18000, 2), (4000, 18000, 5), (500, 18000, 1), (4000, 2500, 2)],
+    [(2000, 18000, 4), (4000, 18000, 8), (500, 18000, 1), (4000, 2500, 2)],
 )
 def test_workers(cores: int, mib: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there is room for usual clusters; one at least."""

@@ -510,11 +510,13 @@ def test_mutants_that_never_ran_are_none(session, capsys) -> None:
 
 
 def test_as_many_at_a_time_as_there_is_room_for_unless_told(session, monkeypatch) -> None:
-    """Two cores take two clusters; whoever says -n decides."""
+    """Two cores take four clusters, or two beside busy tests; whoever says -n decides."""
     monkeypatch.setattr(budget, "machine", lambda: Room(Cost(2000, 8000), 8000))
     asked = session(0)
     cli.main(["test"])
     assert asked[-1][-4:] == ["-n", "2", "--dist", "worksteal"]
+    cli.main(["test", "--mutants"])
+    assert asked[-1][asked[-1].index("-n") + 1] == "4"
     cli.main(["test", "-n0"])
     assert "worksteal" not in asked[-1]
 

@@ -19,7 +19,20 @@ CHECKOUT = Path(__file__).parents[2]
 BASH = shutil.which("bash") or "/bin/bash"
 # All that the script may count on: from Debian's essential packages.
 ESSENTIAL = (
-    *("cat", "dirname", "flock", "grep", "ln", "mkdir", "mv", "readlink", "rm", "sed", "setsid"),
+    *(
+        "cat",
+        "dirname",
+        "flock",
+        "grep",
+        "ln",
+        "mkdir",
+        "mv",
+        "readlink",
+        "rm",
+        "sed",
+        "nice",
+        "setsid",
+    ),
     *("sha256sum", "sleep", "tail"),
 )
 # An engine that answers once and ends, so that no test leaves one behind.

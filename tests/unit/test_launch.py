@@ -2,10 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from harness import drivers, launch, registry
+from harness import drivers, launch, registry, trial
 from harness.clock import WallClock
 from harness.errors import AbortedError
 
@@ -61,6 +62,15 @@ def test_nohup_is_respected() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_who_runs_alone_is_begun_last() -> None:
+    """Whoever measures fractions of a second; all others keep their order."""
+    root = Path(__file__).resolve().parents[2] / "scenarios"
+    names = ("process/node-frozen", "node-kill", "process/patroni-frozen")
+    planned = launch.plans([root / f"{name}.yaml" for name in names], backend="docker", seed=1)
+    assert launch.queue(planned) == [1, 2, 0]
+    assert [trial.runs_alone(cell) for cell in planned[0].cells] == [True, False]
 
 
 def test_docker_says_what_it_can_do() -> None:

@@ -118,6 +118,8 @@ class DockerDriver:
         # DCS members that are to be made when there is none: they found the DCS anew.
         self._founders: set[str] = set()
         self._turn: turns.Turn | None = None
+        # It has not said yet that its cluster has started, so its nodes go last.
+        self._starts = False
 
     # --- life ------------------------------------------------------------------------------
 
@@ -130,10 +132,17 @@ class DockerDriver:
         members = self._stack.dcs_members
         cost = budget.run_cost(cluster, restored, members=members)
         turn = self._wait_for_room(budget.everything() if alone else cost, starts=True)
+        self._starts = True
         try:
-            yield turn.started
+            yield partial(self._started, turn)
         finally:
             self._give_room_back()
+
+    def _started(self, turn: turns.Turn) -> None:
+        if self._starts:
+            self._starts = False
+            self._together(partial(self._containers.weigh_as_usual, one.name) for one in self.nodes)
+        turn.started()
 
     def _wait_for_room(
         self, cost: budget.Cost, *, by_hand: bool = False, starts: bool = False
@@ -214,7 +223,10 @@ class DockerDriver:
             raise DriverError("; ".join(errors))
 
     def _make(self, machine: Machine) -> None:
-        self._containers.make(machine, self._images[machine.image], self._machines.values())
+        # A list: clients of several AZs may be made at once, and join the machines meanwhile.
+        known = list(self._machines.values())
+        last = self._starts and machine.kind == "node"
+        self._containers.make(machine, self._images[machine.image], known, last=last)
 
     def _open_gate(self, name: str) -> None:
         self._containers.exec(name, ["touch", GATE])
