@@ -30,7 +30,7 @@ def catalogue_page(root: Path) -> str:
         "# The catalogue: what is asked",
         wrapped(
             f"{len(files)} scenarios, {sum(cells.values())} cells. `./drill test` runs those "
-            "without the label `slow`, at most two cells of each; `./drill run scenarios --jobs 2` "
+            "without the label `slow`, at most two cells of each; `./drill run scenarios --jobs 8` "
             "runs all."
         ),
     ]
