@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,7 @@ def run(
     as_json: JsonOption = False,
 ) -> int:
     """Run scenarios and judge them."""
-    from harness import launch
+    from harness import apart, launch
     from harness.clock import NS, WallClock
     from harness.report.summary import last_line, whole_line
     from harness.report.terminal import Screen, Terminal
@@ -113,14 +113,22 @@ def run(
         with _bugs_saved_in(folder):
             try:
                 result = launch.execute(
-                    plan, out=folder, clock=clock, listener=listener, slots=slots, keep=keep
+                    plan,
+                    out=folder,
+                    clock=clock,
+                    listener=listener,
+                    slots=slots,
+                    keep=keep,
+                    where=where,
                 )
             finally:
                 listener.close()
         found[number] = result
         listener.tell([*_ending(result, folder), last_line(result)])
 
-    with launch.interruptible(clock):
+    # One cell after another has nobody beside it whom its verdict could disturb.
+    place = apart.apart() if jobs > 1 else nullcontext(apart.here)
+    with place as where, launch.interruptible(clock):
         work = (partial(execute, number) for number in launch.queue(plans))
         launch.side_by_side(clock, work, None if jobs == 1 else slots)
     if len(plans) > 1:

@@ -50,6 +50,10 @@ class ScenarioError(HarnessError):
         self.mistakes = tuple(sorted(set(mistakes)))
         super().__init__("\n".join(map(str, self.mistakes)))
 
+    def __reduce__(self) -> tuple[type["ScenarioError"], tuple[Sequence[Mistake]]]:
+        """Return how it is made again in another process: of its mistakes, not of its text."""
+        return type(self), (self.mistakes,)
+
 
 class DriverError(HarnessError):
     """The world did not obey: the run proved nothing, so its verdict is `error`, never `fail`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from harness import drivers, loader, seeds
+from harness.apart import Where, here
 from harness.clock import Task, WallClock
 from harness.errors import DriverError, Mistake, ScenarioError
 from harness.history import Json
@@ -177,13 +178,14 @@ def execute(
     listener: Listener,
     slots: threading.Semaphore | None = None,
     keep: bool = False,
+    where: Where = here,
 ) -> ScenarioResult:
-    """Run what is planned and write its reports; `slots` as `runner.run` has them."""
+    """Run what is planned and write its reports; `slots` and `where` as `runner.run` has them."""
     out.mkdir(parents=True, exist_ok=True)
     keep_scenario(planned, out)
     shown = Undisturbed(listener, clock)
-    result = run(planned, out=out, clock=clock, listener=shown, slots=slots, keep=keep)
-    write(result, out, secrets=planned.secrets)
+    result = run(planned, out=out, clock=clock, listener=shown, slots=slots, keep=keep, where=where)
+    where(write, result, out, secrets=planned.secrets)
     return result
 
 

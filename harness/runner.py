@@ -11,6 +11,7 @@ from typing import Protocol
 from zlib import crc32
 
 from harness import drivers, validity
+from harness.apart import Where, here
 from harness.clock import NS, WallClock, wall_label
 from harness.errors import AbortedError, HarnessError
 from harness.history import History, Json
@@ -44,12 +45,14 @@ def run(
     slots: threading.Semaphore | None = None,
     keep: bool = False,
     make_driver: drivers.Make = drivers.make,
+    where: Where = here,
 ) -> ScenarioResult:
     """Run all cells of a plan, side by side as far as there are slots and room, and judge them.
 
     Args:
         slots: what each cell takes one of while it runs; other plans may take of the same. None is
             one cell after another.
+        where: the place in which cells are judged.
 
     Whatever is wrong with one cell's world is that cell's verdict. A bug in the harness ends all
     cells: each heals and removes its cluster before the bug is raised.
@@ -64,7 +67,7 @@ def run(
 
     def one(cell: Cell) -> None:
         with slots:
-            cell_run = _CellRun(plan, cell, out, ours, listener, keep, make_driver)
+            cell_run = _CellRun(plan, cell, out, ours, listener, keep, make_driver, where)
             try:
                 results[cell.id] = cell_run.run()
                 listener.cell_ends(results[cell.id])
@@ -135,6 +138,7 @@ class _CellRun:
         listener: Listener,
         keep: bool,  # noqa: FBT001 - handed on by name
         make_driver: drivers.Make,
+        where: Where,
     ) -> None:
         self._plan = plan
         self._cell = cell
@@ -143,6 +147,7 @@ class _CellRun:
         self._listener = listener
         self._keep = keep
         self._make_driver = make_driver
+        self._where = where
         self.versions: dict[str, str] = {}
 
     def run(self) -> CellResult:
@@ -167,7 +172,7 @@ class _CellRun:
             if note:
                 break
         seconds = (self._clock.now_ns() - begun) / NS - waited
-        return judge_cell(self._cell, histories, note, seconds)
+        return self._where(judge_cell, self._cell, histories, note, seconds)
 
     def _trial(self, number: int) -> Trial:
         return Trial(

@@ -16,7 +16,7 @@ PLUGIN_FOLDERS = ("faults", "steps", "workloads", "probes", "checkers", "checks"
 
 # Lower floors first; a module imports from its own floor or from a lower one.
 FLOORS = (
-    ("errors", "units", "cache"),
+    ("errors", "units", "cache", "apart"),
     ("clock", "history", "answer"),
     ("verdict", "places", "seeds", "covering", "operations", "evidence", "membership", "timelines"),
     ("isolation", "linearizability"),

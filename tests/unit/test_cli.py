@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import budget, cli, launch, seeds
+from harness import apart, budget, cli, launch, seeds
 from harness.budget import Cost, Room
 from harness.clock import WallClock
 from harness.errors import DriverError
@@ -67,7 +67,7 @@ def runs(monkeypatch):
     called = []
 
     def end_with(verdict: Verdict, note: str = "") -> list[dict[str, object]]:
-        def run(plan, *, out, clock, listener, slots, keep) -> ScenarioResult:
+        def run(plan, *, out, clock, listener, slots, keep, where) -> ScenarioResult:
             called.append(
                 {
                     "plan": plan,
@@ -75,6 +75,7 @@ def runs(monkeypatch):
                     "jobs": slots._initial_value,
                     "keep": keep,
                     "clock": clock,
+                    "where": where,
                 }
             )
             listener.scenario_begins(plan)
@@ -134,6 +135,7 @@ def test_options_reach_the_runner(scenario, runs, tmp_path) -> None:
     (call,) = called
     assert [cell.id for cell in call["plan"].cells] == ["nodes=3"]
     assert (call["plan"].repeat, call["jobs"], call["keep"]) == (4, 2, True)
+    assert call["where"] is not apart.here  # beside other cells no verdict takes the clock's time
     assert call["out"] == Path("here")
     assert (tmp_path / "here" / "result.json").exists()
 
