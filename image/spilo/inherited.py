@@ -39,18 +39,24 @@ def missing(present: Iterable[str], archived: Collection[str], left: dict[int, i
     return sorted(name for name in finished if name not in archived)
 
 
-def archive_inherited(store: PgBackRest, pgdata: Path) -> list[str]:
+def archive_inherited(store: PgBackRest, pgdata: Path, timeline: int) -> list[str]:
     """Archive what is missing, and return it.
+
+    Args:
+        store: the cluster's own.
+        pgdata: the data directory.
+        timeline: the one that this node writes. The newest history in pg_wal is no sign of it:
+            during a promotion it is still its predecessor's, which says nothing about the last
+            timeline, and then nothing seems to be missing.
 
     Raises:
         BackupError: when S3 does not answer, or refuses.
         OSError: when pg_wal cannot be read.
     """
     wal = pgdata / "pg_wal"
-    histories = sorted(wal.glob("????????.history"))
-    if not histories:
+    if timeline == 1:
         return []  # the first timeline was left by nobody
-    left = forks(histories[-1].read_text())
+    left = forks((wal / f"{timeline:08X}.history").read_text())
     lacking = missing((path.name for path in wal.iterdir()), listed(store).segments, left)
     for name in lacking:
         store.run("archive-push", str(wal / name), "--no-archive-async")

@@ -19,7 +19,7 @@ from certificates import Certificate
 from croniter import croniter
 from inherited import archive_inherited
 from pgbackrest import Backup, BackupError, log, own
-from rest import leads
+from rest import leads, written_timeline
 from settings import Settings, judged
 from storage import Schedule
 
@@ -70,21 +70,18 @@ class Diary:
 
 @dataclass
 class Legacy:
-    """Whether what the last primary left is still to be archived; once for each promotion."""
+    """Whether what the last primary left is still to be archived; once for each timeline."""
 
-    led: bool = False
-    open: bool = False
+    seen_to: int = 0
     not_before: float = 0.0
 
-    def is_due(self, now: float, *, leading: bool) -> bool:
-        """Return whether to look at it now; `leading` is whether this node leads."""
-        self.open = leading and (self.open or not self.led)
-        self.led = leading
-        return self.open and now >= self.not_before
+    def is_due(self, now: float, timeline: int) -> bool:
+        """Return whether to look at it now; `timeline` is the one that this node writes."""
+        return timeline != self.seen_to and now >= self.not_before
 
-    def done(self) -> None:
-        """Note that nothing of it is missing any more."""
-        self.open = False
+    def done(self, timeline: int) -> None:
+        """Note that nothing of what came before this timeline is missing any more."""
+        self.seen_to = timeline
 
     def failed(self, now: float) -> None:
         """Note that S3 did not take it; it is tried again."""
@@ -142,23 +139,25 @@ def keep(settings: Settings) -> NoReturn:
                 _reload()
         if diary is None:
             continue
-        leading = leads(settings.apiport)
-        if legacy.is_due(now, leading=leading):
-            _take_over(legacy, settings)
-        if leading and diary.is_due(now):
+        timeline = written_timeline(settings.apiport)
+        if timeline is None:
+            continue
+        if legacy.is_due(now, timeline):
+            _take_over(legacy, settings, timeline)
+        if diary.is_due(now) and leads(settings.apiport):
             _look_into(diary)
 
 
-def _take_over(legacy: Legacy, settings: Settings) -> None:
+def _take_over(legacy: Legacy, settings: Settings, timeline: int) -> None:
     try:
-        archived = archive_inherited(own(), Path(settings.pgdata))
+        archived = archive_inherited(own(), Path(settings.pgdata), timeline)
     except (BackupError, OSError) as error:
         log(WHO, f"what the last primary left is not archived: {error}")
         legacy.failed(time.time())
         return
     if archived:
         log(WHO, f"archived what the last primary had not: {', '.join(archived)}")
-    legacy.done()
+    legacy.done(timeline)
 
 
 def _look_into(diary: Diary) -> None:

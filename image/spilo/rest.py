@@ -39,6 +39,18 @@ def leads(apiport: int) -> bool:
     return ask(f"https://localhost:{apiport}/leader")[0] == 200
 
 
+def written_timeline(apiport: int) -> int | None:
+    """Return the timeline that this node writes; None while it follows, or is being promoted.
+
+    Source: Patroni, api.py, get_postgresql_status: a primary is what is not in recovery.
+    """
+    _, state = ask(f"https://localhost:{apiport}/patroni")
+    if not isinstance(state, dict) or state.get("role") != "primary":
+        return None
+    timeline = state.get("timeline")
+    return timeline if isinstance(timeline, int) else None
+
+
 def leader_position(apiport: int) -> int | None:
     """Return how far the leader has written, in bytes, or None when nobody can say."""
     _, cluster = ask(f"https://localhost:{apiport}/cluster")

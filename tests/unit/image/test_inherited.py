@@ -101,22 +101,28 @@ def pushed(folder):
 
 
 def test_what_is_missing_is_pushed_in_order(store, pgdata, tmp_path):
-    assert archive_inherited(store(segments(2)), pgdata) == segments(3, 4)
+    assert archive_inherited(store(segments(2)), pgdata, 3) == segments(3, 4)
     assert pushed(tmp_path) == segments(3, 4)
 
 
 def test_what_is_there_is_not_pushed_again(store, pgdata, tmp_path):
-    assert archive_inherited(store(segments(2, 3, 4)), pgdata) == []
+    assert archive_inherited(store(segments(2, 3, 4)), pgdata, 3) == []
     assert pushed(tmp_path) == []
 
 
 def test_a_first_timeline_inherits_nothing(store, pgdata, tmp_path):
     for path in (pgdata / "pg_wal").glob("*.history"):
         path.unlink()
-    assert archive_inherited(store(segments(2)), pgdata) == []
+    assert archive_inherited(store(segments(2)), pgdata, 1) == []
     assert not (tmp_path / "told").exists()
+
+
+def test_without_its_own_history_nothing_can_be_told(store, pgdata):
+    """An older one says nothing of the timeline that was left last."""
+    with pytest.raises(FileNotFoundError, match="00000004"):
+        archive_inherited(store(segments(2)), pgdata, 4)
 
 
 def test_s3_that_does_not_take_it_is_an_error(store, pgdata):
     with pytest.raises(BackupError, match="minio is away"):
-        archive_inherited(store(segments(2), takes=49), pgdata)
+        archive_inherited(store(segments(2), takes=49), pgdata, 3)

@@ -100,24 +100,20 @@ def test_a_backup_that_ended_with_the_tick_counts_for_it():
 # --- what the last primary left ------------------------------------------------------------------
 
 
-def test_what_was_left_is_looked_at_once_for_each_promotion():
+def test_what_was_left_is_looked_at_once_for_each_timeline():
     legacy = Legacy()
-    assert not legacy.is_due(0, leading=False)
-    assert legacy.is_due(1, leading=True)
-    assert legacy.is_due(2, leading=True)  # until it is done
-    legacy.done()
-    assert not legacy.is_due(3, leading=True)
-    assert not legacy.is_due(4, leading=False)
-    assert legacy.is_due(5, leading=True)
+    assert legacy.is_due(1, 2)
+    assert legacy.is_due(2, 2)  # until it is done
+    legacy.done(2)
+    assert not legacy.is_due(3, 2)
+    assert legacy.is_due(4, 4)
 
 
-def test_what_was_left_is_tried_again_while_this_node_leads():
+def test_what_was_left_is_tried_again():
     legacy = Legacy()
-    assert legacy.is_due(1, leading=True)
     legacy.failed(1)
-    assert not legacy.is_due(1 + AGAIN_AFTER_S - 0.1, leading=True)
-    assert legacy.is_due(1 + AGAIN_AFTER_S, leading=True)
-    assert not legacy.is_due(2 + AGAIN_AFTER_S, leading=False)  # it is the next leader's
+    assert not legacy.is_due(1 + AGAIN_AFTER_S - 0.1, 2)
+    assert legacy.is_due(1 + AGAIN_AFTER_S, 2)
 
 
 # --- certificates ------------------------------------------------------------------------------

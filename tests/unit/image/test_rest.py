@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import trustme
-from rest import ask, leader_position, leads
+from rest import ask, leader_position, leads, written_timeline
 
 
 @pytest.fixture
@@ -50,10 +50,24 @@ def test_who_leads(serve, code, answer):
     assert leads(serve({"/leader": (code, "{}")})) is answer
 
 
+@pytest.mark.parametrize(
+    ("state", "timeline"),
+    [
+        ({"state": "running", "role": "primary", "timeline": 3}, 3),
+        ({"state": "running", "role": "replica", "timeline": 2}, None),  # also as it is promoted
+        ({"state": "starting", "role": "primary"}, None),
+        ([], None),
+    ],
+)
+def test_the_timeline_of_who_can_be_written(serve, state, timeline):
+    assert written_timeline(serve({"/patroni": (200, json.dumps(state))})) == timeline
+
+
 def test_nobody_there_leads_not():
     assert leads(1) is False
     assert ask("https://localhost:1/leader") == (0, None)
     assert leader_position(1) is None
+    assert written_timeline(1) is None
 
 
 def test_what_is_no_json_is_nothing(serve):
