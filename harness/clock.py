@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from harness.errors import AbortedError, DriverError
+from harness.errors import AbortedError, OverdueError
 
 T = TypeVar("T")
 NS = 1_000_000_000
@@ -51,7 +51,7 @@ class Clock(Protocol):
         """Return the first true value of `condition`.
 
         Raises:
-            DriverError: `<what> did not happen within <timeout>`.
+            OverdueError: `<what> did not happen within <timeout>`.
             AbortedError: when the run is aborted meanwhile.
         """
         ...
@@ -153,7 +153,7 @@ class WallClock:
             if value := condition():
                 return value
             if time.monotonic() >= deadline:
-                raise DriverError(f"{what} did not happen within {timeout_s:g} s")
+                raise OverdueError(f"{what} did not happen within {timeout_s:g} s")
             self.sleep(every_s)
 
 

@@ -63,5 +63,9 @@ class NotSteadyError(DriverError):
     """The cluster was not in its steady state when it had to be."""
 
 
+class OverdueError(DriverError):
+    """Something was waited for and did not come in time."""
+
+
 class AbortedError(DriverError):
     """The user or a guard stopped the run; faults are undone before this reaches the top."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from harness import conditions, contents, storage
 from harness.clock import NS
-from harness.errors import AbortedError, DriverError
+from harness.errors import AbortedError, DriverError, OverdueError
 from harness.history import Json
 from harness.journal import moot
 from harness.protocols import Driver, Keeps, RecoveryTarget, World
@@ -182,7 +182,7 @@ class Restore(Model):
         """Wait for a primary that acknowledges a write; return it and the instant.
 
         Raises:
-            DriverError: with what the nodes say of themselves, when there is none in time.
+            OverdueError: with what the nodes say of themselves, when there is none in time.
         """
         try:
             return world.clock.wait_for(
@@ -191,11 +191,9 @@ class Restore(Model):
                 what="a write",
                 every_s=0.1,
             )
-        except AbortedError:
-            raise
-        except DriverError:
+        except OverdueError:
             took = format_duration(self.timeout)
-            raise DriverError(
+            raise OverdueError(
                 f"restore: no write was acknowledged within {took}: {_said(world)}"
             ) from None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from pydantic import ValidationError
 
-from harness.errors import AbortedError, DriverError
+from harness.errors import AbortedError, DriverError, OverdueError
 from harness.faults.destroy import Destroy
 from harness.history import Json
 from harness.protocols import RecoveryTarget
@@ -131,7 +131,7 @@ def test_the_identity_of_a_source_that_is_gone_is_the_marks() -> None:
 def test_a_target_that_is_never_reached_is_an_error() -> None:
     """With what its nodes say of themselves; it is in the run by then, so its logs are kept."""
     world = MemoryWorld()
-    with pytest.raises(DriverError) as raised:
+    with pytest.raises(OverdueError) as raised:
         restore(world, to={"by": "name", "value": "nowhere"}, as_cluster="copy", timeout="30s")
     text = "restore: no write was acknowledged within 30s: nobody leads, copy-1 is silent, unknown"
     assert str(raised.value).startswith(text)
@@ -151,7 +151,7 @@ def test_a_leader_that_acknowledges_nothing_is_no_restored_cluster(lack: str) ->
         return made
 
     world.driver.clone = spoil  # type: ignore[assignment, method-assign]
-    with pytest.raises(DriverError, match="no write was acknowledged within 10s"):
+    with pytest.raises(OverdueError, match="no write was acknowledged within 10s"):
         restore(world, to={"mark": "before", "by": "xid"}, as_cluster="copy", timeout="10s")
 
 
@@ -166,7 +166,7 @@ def test_a_leader_of_another_cluster_is_not_waited_for() -> None:
         return made
 
     world.driver.clone = confuse  # type: ignore[assignment, method-assign]
-    with pytest.raises(DriverError, match="no write was acknowledged"):
+    with pytest.raises(OverdueError, match="no write was acknowledged"):
         restore(world, to={"mark": "before", "by": "xid"}, as_cluster="copy", timeout="5s")
 
 
