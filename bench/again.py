@@ -10,8 +10,10 @@ from pathlib import Path
 
 from bench.rows import show
 from harness import budget, loader, runner
+from harness.apart import Where, apart
 from harness.clock import WallClock
 from harness.plan import plan
+from harness.report.summary import alone
 from harness.result import CellResult
 from harness.verdict import Verdict
 
@@ -28,17 +30,17 @@ KEPT = ROOT / "runs" / "again"
 
 def again(name: str, times: int) -> None:
     """Run one so often, as many at a time as there is room for; keep what did not pass."""
-    with ThreadPoolExecutor(budget.workers()) as pool:
-        results = [*pool.map(partial(_once, name), range(times))]
+    with apart() as where, ThreadPoolExecutor(budget.workers()) as pool:
+        results = [*pool.map(partial(_once, name, where), range(times))]
     _tell(f"{name}[{CELLS[name]}]", results)
 
 
-def _once(name: str, seed: int) -> CellResult:
+def _once(name: str, where: Where, seed: int) -> CellResult:
     (path,) = (ROOT / "scenarios").rglob(f"{name}.yaml")
     planned = plan(loader.load(path), "docker", seed=seed, cell=CELLS[name])
     folder = Path(tempfile.mkdtemp(prefix="drill-again-"))
     run = partial(runner.run, planned, out=folder, clock=WallClock(), listener=runner.Silent())
-    result = run().cells[0]
+    result = run(where=where).cells[0]
     if result.verdict is not Verdict.PASS:
         kept = KEPT / f"{planned.scenario.name}-{seed}"
         shutil.copytree(folder, kept, dirs_exist_ok=True)
@@ -54,6 +56,7 @@ def _tell(cell: str, results: Sequence[CellResult]) -> None:
     counted = Counter(str(result.verdict) for result in results)
     passed, total = counted["pass"], len(results)
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counted.items()))
+    told += f"; {retried}" if (retried := alone(results)) else ""
     # Of n runs without one: at most 3/n at 95 % (A. Hanley, A. Lippman-Hand, JAMA 1983).
     claim = f"fails in at most {3 / total:.0%} of runs" if passed == total else "flaky"
     print(f"{cell:<70} {passed}/{total} passed ({told}); {claim}", flush=True)  # noqa: T201

@@ -140,6 +140,17 @@ def machine(proc: Path = Path("/proc"), groups: Path = _GROUPS) -> Room:
     return Room(Cost(cores, int(limited * _SHARE_OF_MEMORY)), min(free, limited))
 
 
+def idle_s(proc: Path = Path("/proc")) -> float | None:
+    """Return for how long the machine's cores have been idle, all together; None if it is untold.
+
+    Source: proc_stat(5): the fourth and fifth column, idle and waiting for a disk.
+    """
+    columns = _read(proc / "stat").partition("\n")[0].split()[1:]
+    if len(columns) < 5:
+        return None
+    return (int(columns[3]) + int(columns[4])) / os.sysconf("SC_CLK_TCK")
+
+
 def _folders(memberships: str, groups: Path) -> Iterator[Path]:
     """Yield the folders of our control groups and of those above them, of either version.
 

@@ -41,13 +41,15 @@ A run records, by function (`f`), with its process and its value:
 - `wait`: `nemesis`: until `archived`: `{"archived": segment}`
 - `heal` of S3: `nemesis`: `{"nodes": [], "s3": "well"}`
 - `delay`: `harness`, `client/<vantage>`: longest scheduling delay of the last second, in seconds
+- `crowded`: `harness`: for how many seconds since the last such event no core of the nodes' common
+  machine was free, at the least
 - `timelines`: `final`: `{tli: [[parent tli, "X/Y" where it was left], ...]}`: the history files of
   the survivor
 - `read`: `final`, `restored/<cluster>`: `key` = `probe` or a workload's table; value = everything
   that the survivor, or the restored cluster, holds
 
-`run`, `phase`, `dcs`, `dcs-term`, `object` and `delay` are observations: bare events of type
-`info`.
+`run`, `phase`, `dcs`, `dcs-term`, `object`, `delay` and `crowded` are observations: bare events of
+type `info`.
 """
 
 import gc
@@ -76,7 +78,7 @@ EventType: TypeAlias = Literal["invoke", "ok", "fail", "info"]
 EVENT_TYPES = ("invoke", "ok", "fail", "info")
 NEMESIS = "nemesis"
 # Events, never operations.
-_OBSERVATIONS = frozenset({"run", "phase", "dcs", "dcs-term", "object", "delay"})
+_OBSERVATIONS = frozenset({"run", "phase", "dcs", "dcs-term", "object", "delay", "crowded"})
 _HEAL = "heal"
 
 
@@ -198,7 +200,7 @@ class History:
         return {f: tuple(events) for f, events in found.items()}
 
     def notes(
-        self, f: Literal["run", "phase", "dcs", "dcs-term", "object", "delay"]
+        self, f: Literal["run", "phase", "dcs", "dcs-term", "object", "delay", "crowded"]
     ) -> tuple[Event, ...]:
         """Return what was observed without being asked for: events that complete no invocation."""
         return self._events_by_f.get(f, ())

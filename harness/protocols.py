@@ -189,13 +189,13 @@ class Driver(Protocol):
 
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> AbstractContextManager[Callable[[], None]]:
+    ) -> AbstractContextManager["Start"]:
         """Hold room for a cluster, and for those restored beside it, while the block lasts.
 
         Beside too many others a cluster is late, and nothing can be measured; `alone` it has none
         beside it. Waits for as long as it takes, and says so; also makes what has to be made
-        before any cluster (images). What the block is given is to be called once somebody
-        leads the cluster: until then no other one starts.
+        before any cluster (images). What the block is given is to be told how far the cluster's
+        start is.
         """
         ...
 
@@ -279,8 +279,27 @@ class Driver(Protocol):
         """Hold a connection to the node; what happens to it shows how the node went away."""
         ...
 
+    def idle_s(self) -> float | None:
+        """Return for how long cores have been idle, all together, on the machine of all nodes.
+
+        None, where each node has a machine of its own: then nobody takes its cores from it.
+        """
+        ...
+
     def logs(self, folder: Path) -> None:
         """Save each machine's log as `<folder>/<machine>.log`."""
+        ...
+
+
+class Start(Protocol):
+    """The start of a cluster that has room; each may be called twice."""
+
+    def leads(self) -> None:
+        """Tell that somebody leads: until then no other cluster starts."""
+        ...
+
+    def steady(self) -> None:
+        """Tell that it is steady: until then it gives way to those that are measured."""
         ...
 
 
@@ -542,6 +561,16 @@ class World(Protocol):
 
     def held(self) -> AbstractContextManager[None]:
         """Let no client operation run inside the block; those begun before have ended."""
+        ...
+
+    def unserved(self, since: int) -> Sequence[str]:
+        """Return the workloads that are not acknowledged again since then, as they were before.
+
+        One that ever wrote is when it writes: what became a replica may answer its reads.
+
+        Raises:
+            DriverError: of another cluster than the scenario's own, which no workload uses.
+        """
         ...
 
     def stop_traffic(self) -> None:

@@ -9,6 +9,7 @@ from harness.errors import AbortedError
 from harness.history import NEMESIS, Event, EventType, Json, Log
 
 _SAMPLE_S = 0.05
+_TELL_NS = NS
 
 
 class Record:
@@ -65,18 +66,28 @@ class Record:
         self._log.append(Event(process, kind, f, self._clock.now_ns(), value, error=error))
 
     @contextmanager
-    def sampling_delay(self) -> Iterator[None]:
-        """Record how late this process wakes up: its own delay must not read as an outage."""
+    def sampling_delay(self, idle_s: Callable[[], float | None]) -> Iterator[None]:
+        """Record how late this process wakes up, and for how long the nodes may have been late.
+
+        Neither must read as an outage.
+
+        Args:
+            idle_s: as `Driver.idle_s` has it.
+        """
 
         def sample() -> None:
-            worst, since = 0.0, self._clock.now_ns()
+            worst, since, idle = 0.0, self._clock.now_ns(), idle_s()
             while not over:
                 asleep = self._clock.now_ns()
                 self._clock.sleep(_SAMPLE_S)
                 worst = max(worst, (self._clock.now_ns() - asleep) / NS - _SAMPLE_S)
-                if self._clock.now_ns() - since > NS:
+                if self._clock.now_ns() - since > _TELL_NS:
                     self.event("harness", "info", "delay", round(worst, 4))
-                    worst, since = 0.0, self._clock.now_ns()
+                    now, free = self._clock.now_ns(), idle_s()
+                    if idle is not None and free is not None:
+                        crowded = max(0.0, (now - since) / NS - (free - idle))
+                        self.event("harness", "info", "crowded", round(crowded, 3))
+                    worst, since, idle = 0.0, now, free
 
         over: list[bool] = []
         task = self._clock.spawn(sample, "delay")

@@ -66,6 +66,7 @@ def _again(cells: Mapping[str, Cell], told: CellResult, folder: Path) -> CellRes
     judged = judge_cell(cells[told.id], told.histories, "", told.seconds)
     # What no history tells: why the run ended early. The rest of the note was found just now.
     ended = told.note.removesuffix(judged.note).removesuffix("; ")
+    judged = replace(judged, beside=told.beside)
     if not ended:
         return judged
     verdict = Verdict.worst([judged.verdict, Verdict.ERROR])

@@ -17,6 +17,10 @@ class CellResult:
         note: why it is an error or a skip, when no finding says so.
         figures: measured numbers for people: `failover_s`, `client_outage_s`, `writes`, `delay_s`.
         histories: one merged history a repeat, for the chart and for judging again.
+        beside: why it proved nothing beside other clusters, and was run again alone; empty when it
+            was run once.
+        starved: it is an error for want of cores alone: the nodes' machine had none free for a good
+            part of it, and it ran into a deadline, or a bound, that it might have kept.
     """
 
     id: str
@@ -27,6 +31,8 @@ class CellResult:
     figures: Mapping[str, Json] = field(default_factory=dict)
     histories: Sequence[Path] = ()
     seconds: float = 0.0
+    beside: str = ""
+    starved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import re
 import shlex
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -13,13 +14,14 @@ from zlib import crc32
 from harness import drivers, validity
 from harness.apart import Where, here
 from harness.clock import NS, WallClock, wall_label
-from harness.errors import AbortedError, HarnessError
+from harness.errors import AbortedError, HarnessError, OverdueError
 from harness.history import History, Json
 from harness.plan import Cell, Plan
+from harness.planned import PlannedExpectation
 from harness.result import CellResult, ScenarioResult
 from harness.scenario import BackendOverride
 from harness.trial import Trial, runs_alone
-from harness.verdict import Measurement, Verdict, judge, of_cell
+from harness.verdict import Finding, Measurement, Verdict, judge, of_cell
 
 
 class Listener(Protocol):
@@ -151,20 +153,34 @@ class _CellRun:
         self.versions: dict[str, str] = {}
 
     def run(self) -> CellResult:
-        begun = self._clock.now_ns()
         if self._cell.skip is not None:
             return CellResult(self._cell.id, Verdict.SKIP, 0, (), note=self._cell.skip)
+        alone = runs_alone(self._cell)
+        result = self._judged(self._out, alone=alone)
+        if alone or self._keep or not result.starved or self._clock.is_aborted:
+            return result
+        why = result.note or "; ".join(
+            f"{one.name}: {one.note}" for one in result.findings if one.verdict is Verdict.ERROR
+        )
+        self._listener.says(self._cell.id, 0.0, f"proved nothing beside others: {why}")
+        again = self._judged(self._out / "alone", alone=True)
+        return replace(again, beside=why, seconds=result.seconds + again.seconds)
+
+    def _judged(self, out: Path, *, alone: bool) -> CellResult:
+        """Run all repeats and judge them."""
+        begun = self._clock.now_ns()
         histories: list[Path] = []
-        note, waited = "", 0.0
+        note, overdue, waited = "", False, 0.0
         for number in range(self._plan.repeat):
             self._listener.cell_begins(self._cell.id, number + 1, self._plan.repeat)
-            trial = self._trial(number)
+            trial = self._trial(number, out, alone=alone)
             try:
                 trial.run(self._make_driver, keep=self._keep)
             except AbortedError as error:
                 note = str(error)
             except HarnessError as error:
                 note = f"run {number + 1}: {error}" if self._plan.repeat > 1 else str(error)
+                overdue = isinstance(error, OverdueError)
             self.versions.update(trial.versions)
             waited += trial.waited_s
             if trial.history is not None:
@@ -172,55 +188,81 @@ class _CellRun:
             if note:
                 break
         seconds = (self._clock.now_ns() - begun) / NS - waited
-        return self._where(judge_cell, self._cell, histories, note, seconds)
+        return self._where(judge_cell, self._cell, histories, note, seconds, overdue=overdue)
 
-    def _trial(self, number: int) -> Trial:
+    def _trial(self, number: int, out: Path, *, alone: bool) -> Trial:
         return Trial(
             plan=self._plan,
             cell=self._cell,
-            folder=self._out / f"run-{number + 1}" if self._plan.repeat > 1 else self._out,
+            folder=out / f"run-{number + 1}" if self._plan.repeat > 1 else out,
             clock=self._clock.child(),
             random=Random(f"{self._plan.seed}/{self._cell.id}/{number}"),
             tell=partial(self._listener.says, self._cell.id),
+            alone=alone,
         )
 
 
-def judge_cell(cell: Cell, histories: Sequence[Path], note: str, seconds: float) -> CellResult:
+def judge_cell(
+    cell: Cell, histories: Sequence[Path], note: str, seconds: float, *, overdue: bool = False
+) -> CellResult:
     """Judge the recorded repeats of one cell.
 
     A run that ended early is judged too: a breach seen before the end is still a breach.
+
+    Args:
+        note: why it ended early; empty when it did not.
+        overdue: it did because something did not come in time.
     """
     measured: dict[str, list[Measurement]] = {one.name: [] for one in cell.expectations}
     void: list[str] = [note] if note else []
+    stalls: list[str] = [note] if overdue else []
     figures: dict[str, list[Json]] = {}
+    checkers = [one.checker for one in cell.expectations]
+    crowded = False
     for path in histories:
         history = History.load(path)
-        checkers = [one.checker for one in cell.expectations]
         void += validity.reasons(history, checkers)
+        stalls += validity.stalls(history, checkers)
+        crowded |= validity.is_crowded(history)
         for one in cell.expectations:
             found = one.checker.measure(history)
+            if one.checker.unit == "s" and found.value is not None:
+                found = replace(found, late=validity.late_s(history, found.value))
             measured[one.name].append(found)
             figures.setdefault(f"{one.name}_{one.checker.unit}", []).append(found.value)
-    findings = [
-        judge(
-            one.name,
-            one.checker.unit,
-            one.checker.bounds,
-            measured[one.name],
-            report_only=one.report_only,
-        )
-        for one in cell.expectations
-    ]
+    findings = [_judge(one, measured[one.name]) for one in cell.expectations]
     verdicts = [of_cell(findings)]
     if void or not histories:
         verdicts.append(Verdict.ERROR)
+    verdict = Verdict.worst(verdicts)
+    undecided = [
+        one
+        for one, finding in zip(cell.expectations, findings, strict=True)
+        if finding.verdict is Verdict.ERROR
+    ]
+    # What broke off leaves much undecided; what did not, nothing but for want of cores.
+    explained = {*void} <= {*stalls} and (
+        overdue or all(_is_late(one, measured[one.name]) for one in undecided)
+    )
     return CellResult(
         id=cell.id,
-        verdict=Verdict.worst(verdicts),
+        verdict=verdict,
         repeats=len(histories),
         findings=findings,
         note="; ".join(dict.fromkeys(void)),
         figures=dict(figures),
         histories=histories,
         seconds=seconds,
+        starved=crowded and verdict is Verdict.ERROR and explained,
     )
+
+
+def _judge(one: PlannedExpectation, measured: Sequence[Measurement]) -> Finding:
+    checker = one.checker
+    return judge(one.name, checker.unit, checker.bounds, measured, report_only=one.report_only)
+
+
+def _is_late(one: PlannedExpectation, measured: Sequence[Measurement]) -> bool:
+    """Return whether it would be broken, had its nodes had all the cores that they wanted."""
+    punctual = [replace(found, late=0.0) for found in measured]
+    return _judge(one, punctual).verdict is Verdict.FAIL

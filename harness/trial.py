@@ -10,7 +10,13 @@ from random import Random
 
 from harness import conditions, drivers, journal, registry, validity
 from harness.clock import NS, WallClock
-from harness.errors import AbortedError, DriverError, HarnessError, NotSteadyError
+from harness.errors import (
+    AbortedError,
+    DriverError,
+    HarnessError,
+    NotSteadyError,
+    OverdueError,
+)
 from harness.history import NEMESIS, Json, merge_logs
 from harness.plan import Cell, Plan, PlannedStep
 from harness.record import Record
@@ -35,6 +41,7 @@ class Trial:
 
     Attributes:
         history: where the merged history is, once there is one.
+        alone: it is to have no other cluster beside it.
         waited_s: how long it waited for room before it began; none of its limits count that.
     """
 
@@ -44,6 +51,7 @@ class Trial:
     clock: WallClock
     random: Random
     tell: Callable[[float, str], None]
+    alone: bool
     versions: dict[str, str] = field(default_factory=dict)
     history: Path | None = None
     waited_s: float = 0.0
@@ -79,7 +87,7 @@ class Trial:
                 with ExitStack() as held:  # until the cluster is down
                     try:
                         self._wait_for_room(held)
-                        with self._record.sampling_delay(), self._limited():
+                        with self._record.sampling_delay(self.driver.idle_s), self._limited():
                             self._act()
                     except Exception as error:  # noqa: BLE001 - raised below, after the undoing
                         failures.append(error)
@@ -89,9 +97,8 @@ class Trial:
 
     def _wait_for_room(self, held: ExitStack) -> None:
         asked = self.clock.now_ns()
-        alone = runs_alone(self.cell)
-        room = self.driver.room(self.cell.cluster, self.cell.restored, alone=alone)
-        self._started = held.enter_context(room)
+        room = self.driver.room(self.cell.cluster, self.cell.restored, alone=self.alone)
+        self._start = held.enter_context(room)
         self.waited_s = (self.clock.now_ns() - asked) / NS
 
     # --- the run ---------------------------------------------------------------------------
@@ -182,8 +189,7 @@ class Trial:
             nonlocal lacks
             view = world.look()
             if view.leader is not None:
-                # What is left, copies and a round of Patroni's, waits more than it works.
-                self._started()
+                self._start.leads()
             unread = self._unread(view)
             lacks = conditions.steady(view, world.cluster, wanted).lacks or unread
             if lacks:
@@ -196,6 +202,7 @@ class Trial:
             raise
         except DriverError as error:
             raise NotSteadyError(f"not steady {when}: {'; '.join(lacks) or error}") from None
+        self._start.steady()
         self._record.phase("steady")
 
     def _unread(self, view: conditions.View) -> Sequence[str]:
@@ -388,5 +395,6 @@ def _raise_worst(failures: Sequence[Exception]) -> None:
     if bugs:
         raise bugs[0]
     if failures:
-        kind = AbortedError if isinstance(failures[0], AbortedError) else DriverError
+        first = type(failures[0])
+        kind = first if first in (AbortedError, OverdueError) else DriverError
         raise kind("; ".join(dict.fromkeys(str(error) for error in failures)))

@@ -6,6 +6,7 @@ Runs are let in in the order in which they asked. Nobody waits for ever:
 
 - clusters start one after another, for a start takes as much as three that run;
 - what would not fit even alone runs alone;
+- who needs the whole machine waits until nobody else does;
 - a run asks once, for all of its clusters, and never again while it holds them;
 - a process that made a cluster by hand, as tests do, does not wait for another one, nor does a
   process that it started: it might wait for itself.
@@ -29,6 +30,7 @@ from harness.errors import DriverError
 _LOOK_S = 0.25
 # Whoever has the folder is done with it within milliseconds, unless it was stopped (Ctrl-Z).
 _FOLDER_S = 60.0
+_FLAGS = ("by_hand", "begun", "starts", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Ticket:
         by_hand: made outside of a run: the process may make others beside it.
         begun: it has its room.
         starts: nobody leads it yet, so nobody else begins to start a cluster.
+        patient: it lets everybody go first who waits, also those who asked later.
     """
 
     number: int
@@ -49,12 +52,14 @@ class Ticket:
     by_hand: bool = False
     begun: bool = False
     starts: bool = False
+    patient: bool = False
 
 
 def may_begin(mine: Ticket, others: Sequence[Ticket], room: Room, family: frozenset[str]) -> bool:
     """Return whether a run that waits can be let in, `family` being who its process descends from.
 
-    In the order of asking, even where a later one would fit: else a large one would starve.
+    In the order of asking, even where a later one would fit: else a large one would starve. Who
+    needs the whole machine is patient: the others would wait for it, and it for all of them.
     """
     if any(one.begun and one.by_hand and one.owner in family for one in others):
         return True
@@ -64,8 +69,9 @@ def may_begin(mine: Ticket, others: Sequence[Ticket], room: Room, family: frozen
 
 
 def ahead_of(mine: Ticket, others: Sequence[Ticket]) -> Sequence[Ticket]:
-    """Return those who wait, and asked before."""
-    return [one for one in others if not one.begun and one.number < mine.number]
+    """Return those who wait, and asked before; all who are less patient did."""
+    place = (mine.patient, mine.number)
+    return [one for one in others if not one.begun and (one.patient, one.number) < place]
 
 
 def starting(others: Sequence[Ticket]) -> bool:
@@ -128,6 +134,7 @@ class Turn:
                 "by_hand": self.ticket.by_hand,
                 "begun": self.ticket.begun,
                 "starts": self.ticket.starts,
+                "patient": self.ticket.patient,
             }
         )
         # In this order: what stands there can be written over though the disk is full by now.
@@ -154,6 +161,7 @@ class Turns:
         *,
         by_hand: bool = False,
         starts: bool = False,
+        patient: bool = False,
     ) -> Turn:
         """Wait until there is room for this much, and hold it.
 
@@ -164,39 +172,43 @@ class Turns:
             by_hand: the process may make more beside it, for which it does not wait.
             starts: it says when its cluster has a leader (`Turn.started`), and until then none of
                 those who say so, too, begins.
+            patient: whoever else waits goes first.
 
         Raises:
             AbortedError: when the clock was aborted.
             DriverError: when nobody can take turns in the folder.
         """
-        with self._alone(clock):
-            taken = [number for number, _ in self._files()]
-            ticket = Ticket(max(taken, default=0) + 1, cost, reaper.owner(), by_hand, starts=starts)
-            try:
-                turn = Turn(self.folder / f"{ticket.number}-{uuid4().hex}", ticket)
-            except OSError as error:
-                raise self._unusable(error) from None
+        family, turn, told = reaper.family(), None, False
         try:
-            self._wait(turn, clock, says)
+            while True:
+                with self._alone(clock):
+                    # Asked and looked at in one: who finds room at once is waited for by nobody.
+                    if turn is None:
+                        turn = self._ask(cost, by_hand=by_hand, starts=starts, patient=patient)
+                    mine = turn.ticket
+                    others = [one for one in self._tickets() if one.number != mine.number]
+                    room = self.room()
+                    if may_begin(mine, others, room, family):
+                        turn.begin()
+                        return turn
+                if not told:
+                    says(reason(mine, others, room))
+                    told = True
+                # Who is far behind looks less often: a hundred waiting cells must cost nothing.
+                clock.sleep(_LOOK_S * (1 + len(ahead_of(mine, others))))
         except BaseException:
-            turn.release()
+            if turn is not None:
+                turn.release()
             raise
-        return turn
 
-    def _wait(self, turn: Turn, clock: Clock, says: Callable[[str], None]) -> None:
-        family, told = reaper.family(), False
-        while True:
-            with self._alone(clock):
-                others = [one for one in self._tickets() if one.number != turn.ticket.number]
-                room = self.room()
-                if may_begin(turn.ticket, others, room, family):
-                    turn.begin()
-                    return
-            if not told:
-                says(reason(turn.ticket, others, room))
-                told = True
-            # Whoever is far behind looks less often: a hundred waiting cells must cost nothing.
-            clock.sleep(_LOOK_S * (1 + len(ahead_of(turn.ticket, others))))
+    def _ask(self, cost: Cost, **flags: bool) -> Turn:
+        """Take a place behind all others; the caller has the folder to itself."""
+        number = max((number for number, _ in self._files()), default=0) + 1
+        ticket = Ticket(number, cost, reaper.owner(), **flags)
+        try:
+            return Turn(self.folder / f"{number}-{uuid4().hex}", ticket)
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         for path in self.folder.iterdir():
@@ -214,7 +226,7 @@ class Turns:
                 said = json.loads(text)
                 cost = Cost(int(said["millicores"]), int(said["mib"]))
                 # Another checkout of the project, of another day, may have written it.
-                flags = {n: bool(said.get(n, False)) for n in ("by_hand", "begun", "starts")}
+                flags = {flag: bool(said.get(flag, False)) for flag in _FLAGS}
                 yield Ticket(number, cost, said["owner"], **flags)
 
     def _unusable(self, error: OSError) -> DriverError:

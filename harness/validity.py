@@ -33,9 +33,50 @@ def reasons(history: History, checkers: Sequence["Checker"]) -> Sequence[str]:
     """
     bounds = _all_time_bounds(checkers)
     found = [*_idle_workloads(history), *_blind_probes(history), *_damage(history)]
+    found += stalls(history, checkers)
     if bounds:
-        found += [*_stalls(history, min(bounds)), *_elections(history, min(bounds))]
+        found += _elections(history, min(bounds))
     return found
+
+
+def stalls(history: History, checkers: Sequence["Checker"]) -> Sequence[str]:
+    """Return those of the reasons that are delays of our own processes."""
+    bounds = _all_time_bounds(checkers)
+    return [*_stalls(history, min(bounds))] if bounds else []
+
+
+def late_s(history: History, span_s: float) -> float:
+    """Return by how much the nodes' machine may have lengthened a span of this many seconds.
+
+    Somebody waits for a core only while none is free, so at most for that long, in whichever part
+    of the run that was worst. That is far more than they were late: a red bound that it explains
+    proves nothing, while a green one is none the worse, for nodes that wait only lengthen.
+    """
+    crowded = [*_crowded(history)]
+    worst = total = 0.0
+    first = 0
+    for at, value in crowded:
+        total += value
+        while seconds(at - crowded[first][0]) >= max(span_s, 1.0):
+            total -= crowded[first][1]
+            first += 1
+        worst = max(worst, total)
+    return min(worst, span_s)
+
+
+def is_crowded(history: History) -> bool:
+    """Return whether the nodes' machine had no core free for more than a tenth of the run."""
+    steps = history.phase("steps")
+    if steps is None:
+        return False
+    crowded = sum(value for _, value in _crowded(history))
+    return crowded > _TOLERATED * seconds(history.finish - steps)
+
+
+def _crowded(history: History) -> Iterator[tuple[int, float]]:
+    for event in _within(history, history.notes("crowded")):
+        if isinstance(event.value, int | float):
+            yield event.time, float(event.value)
 
 
 def needs_quiet(checkers: Sequence["Checker"]) -> bool:

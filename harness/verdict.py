@@ -27,6 +27,7 @@ _SEVERITY = {Verdict.SKIP: 0, Verdict.PASS: 1, Verdict.ERROR: 2, Verdict.FAIL: 3
 
 Statistic = Literal["max", "min", "p50", "p90", "p95", "p99"]
 
+_AS_LATE = ", for no core of the nodes' machine was free for up to {:.1f} s of it"
 # Runs needed before the sample percentile may be claimed with 95 % confidence: the smallest n
 # with 1 - q**n >= 0.95, the distribution-free bound of Wilks (1941) at the sample's maximum.
 RUNS_NEEDED: Mapping[str, int] = {"p50": 5, "p90": 29, "p95": 59, "p99": 299}
@@ -46,6 +47,8 @@ class Measurement:
         parts: named pieces of the value that sum to it (`detect`, `elect`, `promote`).
         evidence: the operations or observations that show it.
         at_least: the true value may be larger: what was waited for never came into sight.
+        late: of a span of seconds: it may be longer by this much because its nodes waited for a
+            core. It excuses no cluster from `min`.
     """
 
     value: float | None
@@ -53,6 +56,7 @@ class Measurement:
     parts: Mapping[str, float] = field(default_factory=dict)
     evidence: Sequence[Json] = ()
     at_least: bool = False
+    late: float = 0.0
 
     def __post_init__(self) -> None:
         # NaN compares false with every bound, so it would pass them all.
@@ -172,7 +176,8 @@ def _hold(
             return _Claim(statistic, None, f"{statistic} not measured")
         text = f"{statistic} not established (n={known} < {RUNS_NEEDED[statistic]})"
         return _Claim(statistic, None, text)
-    least = _statistic(statistic, [m.least for m in measurements])
+    late = statistic != "min"
+    least = _statistic(statistic, [m.least - m.late * late for m in measurements])
     most = _statistic(statistic, [m.most for m in measurements])
     if statistic == "min":
         holds = False if most < bound else True if least >= bound else None
@@ -182,7 +187,11 @@ def _hold(
     sign = {"min": "<>="}.get(statistic, "><=")
     relation = {False: sign[0], True: sign[1:], None: "against"}[holds]
     text = f"{statistic} {_show(seen, unit)} {relation} {_show(bound, unit)}"
-    return _Claim(statistic, holds, text if holds is not None else f"{text}: undecided")
+    if holds is None:
+        waited = max(m.late for m in measurements)
+        too_long = late and _statistic(statistic, [m.least for m in measurements]) > bound
+        text += f": undecided{_AS_LATE.format(waited) if too_long else ''}"
+    return _Claim(statistic, holds, text)
 
 
 def _statistic(statistic: Statistic, values: Sequence[float]) -> float:

@@ -30,7 +30,8 @@ class ClientOutage(TimeExpectation):
 
     From `since` (default: the first step) to `until` (default: settled); the gaps at both ends of
     that window count. Through the replica ELB any transaction counts, elsewhere only one that
-    wrote. If the longest gap reaches the end of the window it is a lower bound. Parts, when
+    wrote. If the longest gap reaches the end of the window it is a lower bound, unless they were
+    served again soon enough after it for the whole of it to be within each bound. Parts, when
     another node took over within the gap: `failover` until its first direct acknowledgement,
     `route` until the ELB let a session through to a primary, `reconnect` until the gap ended.
 
@@ -66,8 +67,12 @@ class ClientOutage(TimeExpectation):
         if end <= start:
             raise UndecidedError("the window to look at is empty")
         begin, until = max(pairwise([start, *inside, end]), key=lambda gap: gap[1] - gap[0])
-        if seconds(until - begin) > max(self.bounds.values(), default=math.inf):
+        most = max(self.bounds.values(), default=math.inf)
+        if seconds(until - begin) > most:
             self._ensure_tried(sessions, begin, until)
+        served_again = next((time for time in done if time > end), None)
+        least = min(self.bounds.values(), default=math.inf)
+        known = served_again is not None and seconds(served_again - begin) <= least
         ends_it = next((op for op in sessions if op.end == until and self._counts(op)), None)
         return Measurement(
             seconds(until - begin),
@@ -75,7 +80,7 @@ class ClientOutage(TimeExpectation):
             f"{history.seconds(until):.2f} s",
             parts=_parts(history, sessions, begin, until),
             evidence=[as_witness(history, ends_it)] if ends_it else (),
-            at_least=until == end and end not in inside,
+            at_least=until == end and end not in inside and not known,
         )
 
     def _ensure_tried(self, sessions: Sequence[Op], begin: int, until: int) -> None:

@@ -12,8 +12,8 @@ from harness.protocols import Link, World
 from harness.registry import register
 from harness.scenario import Duration
 
-# A lost packet is known as lost after so long, so a shorter cut could not be shown.
-_SHOWN_S = 3.0
+# Two tries of 1.5 s show that packets are lost, so a shorter cut could not be shown.
+_SHOWN_S = 4.0
 
 
 @register
@@ -24,7 +24,7 @@ class Flap(cuts.Cut):
     step ends after the last.
 
     Attributes:
-        cut: how long each cut lasts; at least 3 s, in which it is shown.
+        cut: how long each cut lasts; at least 4 s, in which it is shown.
         open: how long the links are open between two cuts.
         for: how long all of it may last; no cut begins that would end later.
 

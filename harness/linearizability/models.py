@@ -35,7 +35,9 @@ State = TypeVar("State", bound=Hashable)
 Effect = TypeVar("Effect", bound=Hashable)
 
 # What a recorded run observes beside its clients' operations (harness.history).
-_OBSERVATIONS: Final = frozenset({"open", "role", "patroni", "dcs", "object", "delay", "phase"})
+_OBSERVATIONS: Final = frozenset(
+    {"open", "role", "patroni", "dcs", "object", "delay", "crowded", "phase"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def to_html(result: ScenarioResult, *, secrets: Collection[str] = ()) -> str:
         "moment": _moment,
         "why": summary.why_cell,
         "gravest": summary.gravest,
+        "remarks": summary.remarks,
     }
     return environment.from_string(_read("page.html.j2")).render(
         result=result,

@@ -48,6 +48,7 @@ class _Cell(_Document):
     verdict: Verdict
     repeats: int
     note: str = ""
+    beside: str = ""
     seconds: float = 0.0
     expectations: Sequence[_Expectation]
     figures: Mapping[str, Json]
@@ -103,6 +104,7 @@ def _from_cell(cell: CellResult, folder: Path) -> _Cell:
         verdict=cell.verdict,
         repeats=cell.repeats,
         note=cell.note,
+        beside=cell.beside,
         seconds=round(cell.seconds, 3),
         expectations=[_from_finding(finding) for finding in cell.findings],
         figures=cell.figures,
@@ -197,6 +199,7 @@ def _to_cell(cell: _Cell, folder: Path) -> CellResult:
             for e in cell.expectations
         ],
         note=cell.note,
+        beside=cell.beside,
         figures=cell.figures,
         histories=[folder / name for name in cell.histories],
         seconds=cell.seconds,

@@ -41,6 +41,18 @@ def why_cell(cell: CellResult) -> str:
     return "no reason was given"
 
 
+def remarks(cell: CellResult) -> Sequence[str]:
+    """Return what is to be said of a cell beside its findings."""
+    beside = f"run again alone, for beside others it proved nothing: {cell.beside}"
+    return [text for text in (cell.note, beside if cell.beside else "") if text]
+
+
+def alone(cells: Sequence[CellResult]) -> str:
+    """Return how many cells were run again alone; empty when none was."""
+    again = sum(bool(cell.beside) for cell in cells)
+    return f"{again} run again alone" if again else ""
+
+
 def _why_pass(result: ScenarioResult) -> str:
     passed = [cell for cell in result.cells if cell.verdict is Verdict.PASS]
     skipped = len(result.cells) - len(passed)
@@ -48,6 +60,7 @@ def _why_pass(result: ScenarioResult) -> str:
     judged = sum(len(cell.findings) for cell in passed)
     words = [f"{plural(judged, 'expectation')} held in {plural(runs, 'run')}"]
     words += [_extreme(name, passed) for name in ("failover", "client_outage")]
+    words.append(alone(result.cells))
     if skipped:
         words.append(f"{plural(skipped, 'cell')} skipped")
     return ", ".join(filter(None, words))
@@ -79,6 +92,7 @@ def whole_line(results: Sequence[ScenarioResult], seconds: float) -> str:
     cells = [cell for result in results for cell in result.cells]
     verdicts = [verdict for verdict in Verdict if any(c.verdict is verdict for c in cells)]
     told = ", ".join(f"{sum(c.verdict is v for c in cells)} {v}" for v in verdicts)
+    told += f" ({again})" if (again := alone(cells)) else ""
     minutes, rest = divmod(round(seconds), 60)
     return (
         f"{Verdict.worst(r.verdict for r in results).upper()} {plural(len(results), 'scenario')}, "

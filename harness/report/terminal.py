@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.clock import NS, monotonic_ns
 from harness.plan import Plan
-from harness.report.summary import cell_name, first_line, gravest
+from harness.report.summary import cell_name, first_line, gravest, remarks
 from harness.report.text import (
     MARKS,
     Hide,
@@ -209,8 +209,8 @@ def cell_lines(result: CellResult) -> Iterator[Text]:
     if result.repeats > 1:
         head.append(f"  {plural(result.repeats, 'run')}", style="dim")
     yield head
-    if result.note:
-        yield Text(f"    {one_line(result.note)}", style=style)
+    for remark in remarks(result):
+        yield Text(f"    {one_line(remark)}", style=style)
     width = max((len(one_line(finding.name)) for finding in result.findings), default=0)
     for finding in gravest(result.findings):
         yield from _finding_lines(finding, width)

@@ -1,5 +1,6 @@
 """Tests for harness.budget: what clusters cost, and what a machine has."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,11 @@ def test_this_machine_has_something() -> None:
     assert found.all.millicores > 0
     assert found.all.mib > 0
     assert found.free_mib > 0
+
+
+def test_idle_time_is_of_all_cores_together(tmp_path: Path) -> None:
+    """Idle and waiting for a disk, in hundredths; where it is not told, nothing is."""
+    assert budget.idle_s(tmp_path) is None
+    (tmp_path / "stat").write_text("cpu  9 9 9 250 50 9 9 0 0 0\ncpu0 9 9 9 9 9 9 9\n")
+    assert budget.idle_s(tmp_path) == 300 / os.sysconf("SC_CLK_TCK")
+    assert (budget.idle_s() or 0) > 0

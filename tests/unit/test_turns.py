@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness import budget, reaper, turns
 from harness.budget import Cost, Room
-from harness.clock import WallClock
+from harness.clock import Clock, WallClock
 from harness.errors import AbortedError, DriverError
 from harness.turns import Ticket, Turn, Turns, may_begin, reason
 
@@ -207,6 +208,22 @@ def test_a_child_waits_for_a_run_of_its_parent(folder: Path, others) -> None:
     assert child.hear() == "begun"
 
 
+def test_who_finds_room_has_it_from_the_start(folder: Path, monkeypatch) -> None:
+    """In one look: whoever asked between two would be told to wait for a run with nothing yet."""
+    looks: list[Path] = []
+    alone = Turns._alone
+
+    @contextmanager
+    def counted(self: Turns, clock: Clock) -> Iterator[None]:
+        looks.append(self.folder)
+        with alone(self, clock):
+            yield
+
+    monkeypatch.setattr(Turns, "_alone", counted)
+    take(folder, 1000).release()
+    assert looks == [folder]
+
+
 # --- within a process --------------------------------------------------------------------------
 
 
@@ -307,6 +324,19 @@ def test_only_what_we_made_by_hand_is_not_waited_for(held: Ticket, begins: bool)
     mine = Ticket(2, Cost(1000), "own")
     assert may_begin(mine, [held], ROOM, frozenset({"own"})) == begins
     assert not may_begin(mine, [held], ROOM, NOBODY)
+
+
+def test_who_is_patient_lets_all_go_first_who_wait() -> None:
+    """Also those who asked later, and two of them go in their order; nobody waits for them."""
+    alone = Ticket(1, Cost(2000), "own", patient=True)
+    other = Ticket(2, Cost(2000), "own", patient=True)
+    late = Ticket(3, Cost(500), "own")
+    assert not may_begin(alone, [other, late], ROOM, NOBODY)
+    assert may_begin(late, [alone, other], ROOM, NOBODY)
+    assert may_begin(alone, [other], ROOM, NOBODY)
+    assert not may_begin(other, [alone], ROOM, NOBODY)
+    begun = replace(late, begun=True)
+    assert not may_begin(alone, [begun], ROOM, NOBODY), "it needs all that there is"
 
 
 def test_clusters_start_one_after_another() -> None:

@@ -124,3 +124,40 @@ def test_outcomes_of_what_was_never_asked() -> None:
     tape = loaded()
     tape.events = [e for e in tape.events if not (e.process == "a/0.0" and e.type == "invoke")]
     assert "outcomes without an invocation" in reasons(tape)
+
+
+# --- a machine without a free core --------------------------------------------------------------
+
+
+def crowded(*values: float, first: float = 1.0) -> Tape:
+    """Return a failover whose machine had no free core for so long in each of its seconds."""
+    tape = loaded()
+    for second, value in enumerate(values):
+        tape.note("crowded", first + second, value, "harness")
+    return tape
+
+
+def test_a_machine_with_cores_to_spare_makes_nobody_late() -> None:
+    """Nor does one that was never looked at: where each node has a machine of its own."""
+    for tape in (crowded(0.0, 0.0, 0.0), loaded()):
+        assert validity.late_s(tape.history(), 3.0) == 0
+        assert not validity.is_crowded(tape.history())
+
+
+def test_nodes_are_late_by_the_worst_part_of_the_run() -> None:
+    """A span may have been any part of it; what lies before the steps is none."""
+    history = crowded(0.1, 0.9, 0.8, 0.1, 0.7).history()
+    found = {span: round(validity.late_s(history, span), 1) for span in (0.5, 2.0, 3.0, 60.0)}
+    assert found == {0.5: 0.5, 2.0: 1.7, 3.0: 1.8, 60.0: 2.6}
+    assert validity.late_s(crowded(0.9, 0.9, first=-9).history(), 2.0) == 0
+
+
+def test_nobody_is_late_for_longer_than_the_span() -> None:
+    """A second that was looked at a little late is longer than one."""
+    assert validity.late_s(crowded(1.3).history(), 1.0) == 1.0
+
+
+def test_a_tenth_of_the_run_without_a_free_core_is_a_crowd() -> None:
+    """As much as a disturbance of our own may take of a bound; this run lasts for 12 s."""
+    assert not validity.is_crowded(crowded(0.5, 0, 0.6, 0).history())
+    assert validity.is_crowded(crowded(0.5, 0, 0.6, 0.2).history())

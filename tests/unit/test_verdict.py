@@ -155,6 +155,36 @@ def test_percentiles_with_lower_bounds_hold_only_when_they_must() -> None:
     assert held(fast * 2 + open_ * 3, p50=5).verdict is ERROR
 
 
+@pytest.mark.parametrize(
+    ("value", "late", "bounds", "verdict"),
+    [
+        (33.0, 7.0, {"max": 28}, ERROR),  # with cores of its own it might have held
+        (33.0, 4.0, {"max": 28}, FAIL),  # it would not have
+        (33.0, 5.0, {"max": 28}, ERROR),
+        (27.0, 27.0, {"max": 28}, PASS),  # who waits only lengthens
+        (-1.0, 9.0, {"min": 0}, FAIL),  # two at once are two at once, on whatever machine
+        (1.0, 9.0, {"min": 0}, PASS),
+    ],
+)
+def test_late_nodes_excuse_a_span_that_was_too_long_and_nothing_else(
+    value: float, late: float, bounds: dict[str, float], verdict: Verdict
+) -> None:
+    """By as much as they may have been late."""
+    found = held([Measurement(value, "saw it", late=late)], **bounds)
+    assert found.verdict is verdict
+    if verdict is ERROR:
+        assert found.note == (
+            "max 33.00 s against 28.00 s: undecided, for no core of the nodes' machine was free "
+            f"for up to {late} s of it; saw it"
+        )
+
+
+def test_late_nodes_are_no_reason_for_a_span_without_an_end() -> None:
+    """However long it was, it is too short: the machine had no part in that."""
+    found = held([Measurement(10.0, "saw it", at_least=True, late=10.0)], max=20)
+    assert (found.verdict, found.note) == (ERROR, "max 10.00 s against 20.00 s: undecided; saw it")
+
+
 def test_what_is_only_reported_is_no_pass() -> None:
     """Measured is a skip, not measured an error."""
     assert judge("a", "s", {"max": 1}, seen(5.0), report_only=True).verdict is SKIP

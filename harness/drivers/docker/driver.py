@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from harness import budget, reaper, turns
 from harness.clock import NS, Clock
-from harness.drivers.docker import images, packets, subnet
+from harness.drivers.docker import images, packets, processes, subnet
 from harness.drivers.docker.authority import Authority
 from harness.drivers.docker.console import Console, DockerClient, Held
 from harness.drivers.docker.containers import LABEL_AZ, LABEL_KIND, NEMESIS, Containers
@@ -41,6 +41,7 @@ from harness.drivers.docker.machines import (
     machines,
     rejoining,
 )
+from harness.drivers.docker.processes import Running
 from harness.drivers.docker.stack import Stack
 from harness.drivers.docker.vault import NODES, UIDS, Share, server_files, shares
 from harness.errors import DriverError
@@ -54,6 +55,7 @@ from harness.protocols import (
     S3State,
     Signal,
     Silence,
+    Start,
     StoredObject,
 )
 from harness.scenario import Cluster
@@ -118,7 +120,7 @@ class DockerDriver:
         # DCS members that are to be made when there is none: they found the DCS anew.
         self._founders: set[str] = set()
         self._turn: turns.Turn | None = None
-        # It has not said yet that its cluster has started, so its nodes go last.
+        # It has not said yet that its cluster is steady, so its nodes go last.
         self._starts = False
 
     # --- life ------------------------------------------------------------------------------
@@ -126,29 +128,36 @@ class DockerDriver:
     @contextmanager
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> Iterator[Callable[[], None]]:
+    ) -> Iterator[Start]:
         for one in (cluster, *restored):
             self._images_of(one)
         members = self._stack.dcs_members
         cost = budget.run_cost(cluster, restored, members=members)
-        turn = self._wait_for_room(budget.everything() if alone else cost, starts=True)
+        if alone:
+            cost = budget.everything()
+        turn = self._wait_for_room(cost, starts=True, patient=alone)
         self._starts = True
         try:
-            yield partial(self._started, turn)
+            yield _Start(turn.started, self._weigh_as_usual)
         finally:
             self._give_room_back()
 
-    def _started(self, turn: turns.Turn) -> None:
+    def _weigh_as_usual(self) -> None:
         if self._starts:
             self._starts = False
             self._together(partial(self._containers.weigh_as_usual, one.name) for one in self.nodes)
-        turn.started()
 
     def _wait_for_room(
-        self, cost: budget.Cost, *, by_hand: bool = False, starts: bool = False
+        self,
+        cost: budget.Cost,
+        *,
+        by_hand: bool = False,
+        starts: bool = False,
+        patient: bool = False,
     ) -> turns.Turn:
-        take = turns.of_user().take
-        self._turn = take(cost, self._clock, self._says, by_hand=by_hand, starts=starts)
+        self._turn = turns.of_user().take(
+            cost, self._clock, self._says, by_hand=by_hand, starts=starts, patient=patient
+        )
         return self._turn
 
     def _give_room_back(self) -> None:
@@ -368,17 +377,14 @@ class DockerDriver:
     # --- acting ----------------------------------------------------------------------------
 
     def pids(self, node: str, process: Process) -> Sequence[int]:
-        return [pid for pid, words, _ in self._processes(node) if _is(process, words)]
+        return [one.pid for one in self._running(node) if one.belongs_to(process)]
 
-    def _processes(self, node: str) -> Sequence[tuple[int, str, str]]:
-        """Return (pid on the host, command line, state) of all that runs on a machine."""
+    def _running(self, node: str) -> Sequence[Running]:
+        """Return all that runs on a machine."""
         first = self._first_pid(node)
         if first is None:
             return []
-        table = self._containers.nemesis("ps -eo pid=,pidns=,stat=,args= --no-headers")
-        rows = [line.split(None, 3) for line in table.splitlines()]
-        space = next((row[1] for row in rows if int(row[0]) == first), None)
-        return [(int(r[0]), r[3], r[2]) for r in rows if r[1] == space and not r[2].startswith("Z")]
+        return processes.parse(self._containers.nemesis(processes.table(first)))
 
     def _first_pid(self, machine: str) -> int | None:
         """Return the pid of a machine's first process; None when it is down, or was destroyed."""
@@ -434,19 +440,22 @@ class DockerDriver:
                 if self._containers[node].status == "paused":
                     self._containers[node].unpause()
             return
-        if any(_is(process, words) for _, words, _ in self._processes(node)):
+        if self.pids(node, process):
             self._signal(node, process, "CONT")
 
     def _frozen(self, node: str, process: Process) -> bool:
-        states = [state for _, words, state in self._processes(node) if _is(process, words)]
+        states = [one.state for one in self._running(node) if one.belongs_to(process)]
         return bool(states) and all(state.startswith("T") for state in states)
 
     def _signal(self, node: str, process: Process, signal: str) -> None:
-        pids = " ".join(map(str, self.pids(node, process)))
-        if not pids:
+        first, pids = self._first_pid(node), self.pids(node, process)
+        if first is None or not pids:
             raise DriverError(f"{signal} {process} on {node}: no such process")
+        if processes.spreads(process, signal):
+            self._containers.nemesis(processes.hit_all_of_postgres(first, signal))
+            return
         # A process may end by itself between the look and the signal.
-        self._containers.nemesis(f"kill -{signal} {pids} 2>/dev/null || true")
+        self._containers.nemesis(f"kill -{signal} {' '.join(map(str, pids))} 2>/dev/null || true")
 
     def cut(self, links: Sequence[Link]) -> None:
         with self._filtering:
@@ -529,7 +538,8 @@ class DockerDriver:
         if state == "outage":
             self.cut(links)
             running = [link for link in links if self._first_pid(link.source) is not None]
-            dead = self.dead(running)
+            # Twice, for one try of a busy machine may only be late.
+            dead = self.dead(self.dead(running))
             if open_still := [link.source for link in running if link not in dead]:
                 raise DriverError(f"s3 outage: {', '.join(open_still)} still reaches S3")
         elif state == "deny":
@@ -637,6 +647,9 @@ class DockerDriver:
     def sent_bytes(self, node: str) -> int:
         return int(self._inside(node, _TX_BYTES))
 
+    def idle_s(self) -> float | None:
+        return budget.idle_s()
+
     # --- after the death of whoever made it ------------------------------------------------
 
     @classmethod
@@ -652,15 +665,12 @@ class DockerDriver:
         return driver
 
 
-def _is(process: Process, words: str) -> bool:
-    """Return whether a command line belongs to this program (image/spilo)."""
-    if process == "patroni":
-        return "/opt/patroni/bin/patroni" in words
-    if process == "walreceiver":
-        return words.startswith("postgres:") and "walreceiver" in words
-    if process == "postgres":
-        return words.startswith("postgres:") or "/bin/postgres " in words
-    return True
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is to be done when somebody leads the cluster that starts, and when it is steady."""
+
+    leads: Callable[[], None]
+    steady: Callable[[], None]
 
 
 def _quoted(text: str) -> str:

@@ -79,6 +79,21 @@ def test_the_window_may_be_named_by_steps() -> None:
     assert measure(tape, since="crash", until="later").value == pytest.approx(7.0, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "at_least"),
+    [({"max": "8s"}, False), ({"max": "6s"}, True), ({"max": "8s", "p50": "6s"}, True)],
+)
+def test_a_gap_at_the_end_of_the_window_is_known_if_all_of_it_is_within_each_bound(
+    bounds: dict[str, Json], *, at_least: bool
+) -> None:
+    """It began at second 1 and ended at 8, three seconds after the window."""
+    tape = load(failover())
+    tape.deed("wait", 5.0, [], "later")
+    found = measure(tape, since="crash", until="later", **bounds)
+    assert found.value == pytest.approx(4.0, abs=0.02)
+    assert found.at_least is at_least
+
+
 def test_undecided_when_nobody_was_ever_served() -> None:
     """A load that never worked cannot lose its service."""
     tape = failover()

@@ -79,7 +79,7 @@ def test_one_way_and_one_port() -> None:
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [({"cut": "1s"}, "expected at least 3s"), ({"for": "19s"}, "at least two cuts")],
+    [({"cut": "1s"}, "expected at least 4s"), ({"for": "19s"}, "at least two cuts")],
 )
 def test_what_could_not_be_shown_is_refused(more: dict[str, object], words: str) -> None:
     """Too short to be seen, or no flapping."""

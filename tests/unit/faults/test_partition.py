@@ -69,7 +69,7 @@ def test_a_link_that_was_not_tried_in_time_is_tried_again(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(world.driver, "dead", dead)
     partition().perform(world)
-    assert [len(links) for links in asked] == [6, 1, 6]
+    assert [len(links) for links in asked] == [6, 1, 6, 6]
     assert len(world.driver.cuts) == 6
 
 
@@ -80,6 +80,21 @@ def test_a_link_that_is_open_after_was_not_cut() -> None:
     with pytest.raises(DriverError, match=r"pg-1 to etcd-1, .*: still open after the cut"):
         partition().perform(world)
     assert world.verbs().count("undo later") == 1
+
+
+def test_a_late_try_is_no_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine too busy for the first try after a cut that did nothing does not make it one."""
+    world = MemoryWorld()
+    world.driver.idle = {"cut"}
+    honest = world.driver.dead
+    late = iter([False, True])
+
+    def dead(links: Sequence[Link]) -> Sequence[Link]:
+        return links if next(late, False) else honest(links)
+
+    monkeypatch.setattr(world.driver, "dead", dead)
+    with pytest.raises(DriverError, match=r"pg-1 to etcd-1, .*: still open after the cut"):
+        partition().perform(world)
 
 
 def test_there_must_be_something_to_cut() -> None:
