@@ -15,6 +15,7 @@ from harness.clock import Clock
 from harness.errors import AbortedError, DriverError
 from harness.history import Follower
 from harness.protocols import EVERY_NODE, Client, Driver, Job, Keeps, Node
+from harness.sightings import appends
 from harness.together import together
 
 REGION = "region"
@@ -95,11 +96,16 @@ class Traffic:
         for name in (*(job.name for job in self._workloads), *looks):
             with suppress(DriverError):
                 self._clock.wait_for(
-                    partial(self._acks.reach, name, since, 1),
+                    partial(self._acks.resumed, name, since),
                     timeout_s=_RESUME_S,
                     what=f"an acknowledgement of {name!r}",
                 )
         self._clock.sleep(0)  # an abort meanwhile ends the run
+
+    def unserved(self, since: int) -> Sequence[str]:
+        """Return the workloads that were not yet acknowledged again since then."""
+        names = [job.name for job in self._workloads]
+        return [name for name in names if not self._acks.resumed(name, since)]
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -195,6 +201,15 @@ class _Acknowledgements:
         self._logs = logs
         self._followers: dict[Path, Follower] = {}
         self._times: dict[str, deque[int]] = {}
+        self._last_write: dict[str, int] = {}
+
+    def resumed(self, name: str, since: int) -> bool:
+        """Return whether this workload works again since then: writes, if it ever wrote.
+
+        An ELB that still leads to what has become a replica lets its reads through.
+        """
+        answered = self.reach(name, since, 1)
+        return answered and self._last_write.get(name, since + 1) > since
 
     def reach(self, name: str, since: int, count: int) -> bool:
         """Return whether this workload or probe was acknowledged that often since."""
@@ -202,7 +217,10 @@ class _Acknowledgements:
             for event in self._followers.setdefault(path, Follower(path)).new():
                 if event.type != "ok" or event.f not in ("txn", "write", "patroni"):
                     continue
+                wrote = event.f == "write" or any(appends(event.value))
                 # `probe/pg-1/held.0` counts for `probe` and for `probe/pg-1` too.
                 for owner in accumulate(str(event.process).split("/"), "{}/{}".format):
                     self._times.setdefault(owner, deque(maxlen=_BASELINE)).append(event.time)
+                    if wrote:
+                        self._last_write[owner] = event.time
         return sum(at > since for at in self._times.get(name, ())) >= count

@@ -195,6 +195,11 @@ class ClusterWorld:
         traffic = self._worlds.traffic
         return traffic.held() if traffic is not None and self._has_clients else nullcontext()
 
+    def unserved(self, since: int) -> Sequence[str]:
+        if self._worlds.traffic is None or not self._has_clients:
+            raise DriverError("no workload uses this cluster, so nobody can be served by it")
+        return self._worlds.traffic.unserved(since)
+
     def stop_traffic(self) -> None:
         self.exists = False
         if self._worlds.traffic is not None and self._has_clients:

@@ -84,6 +84,8 @@ class Clusters:
             text = f"found {step.cluster!r} for s3; expected no cluster, for all share S3"
             self.sheet.tree.add((*path, "cluster"), text)
         self._check_existence(verb, step, here)
+        if isinstance(verb, Wait) and verb.until == "served":
+            self._check_served(step, here)
         if isinstance(verb, Mark):
             self._mark(verb.point, step, here)
         elif isinstance(verb, Restore):
@@ -122,6 +124,17 @@ class Clusters:
             text = f"found {step.verb} of a cluster that {show_path(by[:2])} destroyed"
             expected = "expected `cluster:` with one that was restored since, or a restore in place"
             self.sheet.tree.add(here, f"{text}; {expected}", at_key=True)
+
+    def _check_served(self, step: Step, here: TreePath) -> None:
+        """Refuse to wait for what nobody asks for: it would hold at once."""
+        if step.cluster is not None:
+            text = (
+                f"found 'served' of {step.cluster!r}, which no workload uses; expected no cluster"
+            )
+            self.sheet.tree.add((*here, "until"), text)
+        elif not self.sheet.workloads:
+            text = "found 'served' in a scenario without a workload; expected one, or healthy"
+            self.sheet.tree.add((*here, "until"), text)
 
     def _mark(self, name: str, step: Step, here: TreePath) -> None:
         if name in self.marks:

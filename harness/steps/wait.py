@@ -21,6 +21,7 @@ Condition = Literal[
     "mended",
     "healthy",
     "streaming",
+    "served",
     "dcs-quorum",
     "archived",
     "backup-done",
@@ -53,6 +54,8 @@ class Wait(Model):
     - `mended`: no partition is in force, and no fault whose `for:` has not run out.
     - `healthy`: the steady state.
     - `streaming`: the same without the synchronous part.
+    - `served`: each workload of the scenario was acknowledged since the wait began, one that ever
+      wrote with a write. A load balancer follows a move later than the cluster does.
     - `dcs-quorum`: the DCS answers a quorum read.
     - `archived`: the WAL that the leader had written when the wait began is in S3; its segment is
       closed for that.
@@ -77,6 +80,10 @@ class Wait(Model):
             segment = _close_segment(world, leader)
             self._wait(world, lambda: _archived(world, leader, segment))
             held: dict[str, Json] = {"until": self.until, "archived": segment}
+        elif self.until == "served":
+            begun = world.clock.now_ns()
+            self._wait(world, lambda: _served(world, begun))
+            held = {"until": self.until}
         else:
             self._wait(world, lambda: self._wish(world))
             held = {"until": self._words()}
@@ -97,6 +104,7 @@ class Wait(Model):
                 holds, timeout_s=self.timeout, what=f"{self._words()!r}", every_s=every_s
             )
         except DriverError as error:
+            # Of the kind that it was: only what did not come in time may be tried again.
             raise type(error)(f"{error}: {'; '.join(lacks)}" if lacks else str(error)) from None
 
     def _words(self) -> str:
@@ -154,6 +162,11 @@ def _mended(world: World) -> conditions.Wish:
     due = world.due()
     left = [undo for undo in world.not_undone() if undo.method == "mend" or undo in due]
     return conditions.Wish(tuple(f"not undone: {words(undo)}" for undo in left))
+
+
+def _served(world: World, since: int) -> conditions.Wish:
+    left = ", ".join(world.unserved(since))
+    return conditions.Wish((f"nothing of {left} was acknowledged",) if left else ())
 
 
 def _new_primary(world: World, before: str | None) -> conditions.Wish:

@@ -227,6 +227,14 @@ BAD = {
         ["backup: {kind: diff}"],
         "backup.kind: found 'diff'; expected one of full, incr",
     ),
+    "clients of a cluster that has none": (
+        [MARK, RESTORE, on("restored", "wait: {until: served, timeout: 1s}")],
+        "wait.until: found 'served' of 'restored', which no workload uses; expected no cluster",
+    ),
+    "clients where there are none": (
+        ["wait: {until: served, timeout: 1s}"],
+        "wait.until: found 'served' in a scenario without a workload; expected one, or healthy",
+    ),
     "a condition that there is not": (
         ["wait: {until: backup-dne, timeout: 1s}"],
         "did you mean backup-done?",

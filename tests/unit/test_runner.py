@@ -191,6 +191,7 @@ def bench(tmp_path: Path, monkeypatch) -> Iterator[Bench]:
     monkeypatch.setattr(traffic, "_BASELINE", 3)
     monkeypatch.setattr(trial, "_ROUNDS", 0.0)
     monkeypatch.setattr(record, "_SAMPLE_S", 0.01)
+    monkeypatch.setattr(record, "_TELL_NS", NS // 20)
     made = Bench(tmp_path)
     yield made
     for driver in made.drivers:
@@ -304,6 +305,95 @@ def test_a_bound_of_a_second_wants_the_machine_for_itself(bench: Bench) -> None:
     for bound, alone in (("1s", True), ("60s", False)):
         bench.cell(KILL + WAIT + START, f"  failover: {{since: crash, max: {bound}}}\n")
         assert bench.drivers.pop().alone == alone
+
+
+@pytest.mark.parametrize(
+    ("alone_s", "verdict"), [(0.1, Verdict.PASS), (3.5, Verdict.FAIL)], ids=["held", "broken"]
+)
+def test_what_proved_nothing_in_a_crowd_is_run_again_alone(
+    bench: Bench, alone_s: float, verdict: Verdict
+) -> None:
+    """Its nodes may have been late; what they do with cores of their own is the verdict."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        crowd = len(bench.drivers) == 1
+        driver.spare = 0.0 if crowd else 2.0
+        driver.failover_s = 3.5 if crowd else alone_s
+
+    bench.prepare = prepare
+    cell = bench.cell(KILL + WAIT + START, "  failover: {since: crash, max: 3s}\n" + WRITERS)
+    assert [driver.alone for driver in bench.drivers] == [False, True], cell
+    assert (cell.verdict, cell.repeats) == (verdict, 1)
+    assert cell.note == ""
+    assert cell.beside.startswith("failover: max 3.")
+    assert "no core of the nodes' machine was free" in cell.beside
+    bench.assert_left_clean()
+
+
+def test_with_cores_to_spare_a_red_bound_is_red(bench: Bench) -> None:
+    """Nobody was late, so nothing is run again."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.spare, driver.failover_s = 1.0, 3.5
+
+    bench.prepare = prepare
+    cell = bench.cell(KILL + WAIT + START, "  failover: {since: crash, max: 3s}\n")
+    assert (len(bench.drivers), cell.verdict, cell.beside) == (1, Verdict.FAIL, "")
+
+
+@pytest.mark.parametrize("spare", [0.0, 1.0, None])
+def test_a_wait_that_is_overdue_in_a_crowd_is_run_again_alone(
+    bench: Bench, spare: float | None
+) -> None:
+    """Elsewhere nobody but the cluster made it late, and the run ends as it is: an error."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        late = len(bench.drivers) == 1
+        driver.spare = spare if late else 2.0
+        driver.failover_s = 2.0 if late else 0.02
+
+    bench.prepare = prepare
+    overdue = "  - wait: {until: new-leader, timeout: 1s}\n"
+    cell = bench.cell(KILL + overdue + START, WRITERS)
+    if spare == 0:
+        assert (len(bench.drivers), cell.verdict) == (2, Verdict.PASS)
+        assert cell.beside.startswith("steps[1]: 'new-leader' did not happen within 1 s")
+    else:
+        assert (len(bench.drivers), cell.verdict, cell.beside) == (1, Verdict.ERROR, "")
+
+
+def test_a_wait_for_clients_ends_once_one_was_acknowledged(bench: Bench) -> None:
+    """Since it began, and through the runner: a wait that asks nobody would end at once."""
+    cell = bench.cell("  - wait: {until: served, timeout: 5s}\n", WRITERS)
+    assert cell.verdict is Verdict.PASS, cell.note
+    history = History.load(cell.histories[0])
+    (wait,) = history.select("wait")
+    assert wait.end is not None
+    done = [op.end for op in history.select("txn") if op.outcome == "ok" and op.end is not None]
+    assert [end for end in done if wait.start < end <= wait.end]
+
+
+def test_a_crowd_explains_no_fault_that_did_not_bite(bench: Bench) -> None:
+    """That proves nothing on any machine."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.spare = 0.0
+        driver.idle.add("power_off")
+
+    bench.prepare = prepare
+    cell = bench.cell(KILL + WAIT + START, WRITERS)
+    assert (len(bench.drivers), cell.verdict, cell.beside) == (1, Verdict.ERROR, "")
+
+
+def test_a_crowd_excuses_no_breach_of_safety(bench: Bench) -> None:
+    """Only spans of time become longer by it."""
+
+    def prepare(driver: MemoryDriver) -> None:
+        driver.spare = 0.0
+
+    bench.prepare = prepare
+    cell = bench.cell(KILL + WAIT + START, "  leader_changes: {max: 0}\n")
+    assert (len(bench.drivers), cell.verdict) == (1, Verdict.FAIL)
 
 
 def test_an_az_goes_dark_and_comes_back(bench: Bench) -> None:
@@ -796,7 +886,7 @@ def test_a_run_has_room_for_all_of_its_clusters_before_it_begins(bench: Bench) -
     restored = [Cluster(nodes=1), Cluster(nodes=2)]
     bench.run(replace(plan, cells=[replace(cell, restored=restored)]))
     assert bench.driver.rooms == [(cell.cluster, *restored)]
-    assert bench.driver.told_steady  # others may start theirs
+    assert list(dict.fromkeys(bench.driver.told)) == ["leads", "steady"]
     bench.assert_left_clean()
 
 

@@ -1,6 +1,7 @@
 """Tests for harness.traffic: where the clients of a run stand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -8,7 +9,7 @@ import pytest
 
 from harness import traffic
 from harness.clock import WallClock
-from harness.history import read_events
+from harness.history import Event, Json, Log, read_events
 from harness.protocols import Job, Node
 from harness.scenario import Cluster
 from harness.traffic import Traffic, places
@@ -68,3 +69,29 @@ def test_each_part_is_started_held_and_stopped(driver: MemoryDriver, tmp_path: P
         seen = {event.process for event in read_events(logs[az]) if event.f == "txn"}
         assert seen == {f"append/{index}.0"}
     assert not [event for event in read_events(logs["region"]) if event.f == "txn"]
+
+
+def ack(process: str, time: int, value: Json) -> Event:
+    return Event(process, "ok", "write" if process.startswith("probe") else "txn", time, value)
+
+
+@pytest.mark.parametrize(
+    ("acks", "resumed"),
+    [
+        ([], False),
+        ([ack("append/1.0", 9, [["append", 1, 1]])], False),
+        ([ack("append/1.0", 9, [["append", 1, 1]]), ack("append/2.0", 11, [["r", 1, []]])], False),
+        ([ack("append/2.0", 11, [["r", 1, []], ["append", 1, 2]])], True),
+        ([ack("append/2.0", 9, [["r", 1, []]]), ack("append/2.0", 11, [["r", 1, []]])], True),
+        ([ack("probe/pg-1", 11, 7)], False),
+    ],
+    ids=["silence", "before", "reads of a writer", "a write", "reads of a reader", "another's"],
+)
+def test_a_workload_that_wrote_resumes_when_it_writes(
+    tmp_path: Path, acks: Sequence[Event], *, resumed: bool
+) -> None:
+    """An ELB that still leads to a replica lets its reads through, and nobody is served yet."""
+    with closing(Log(tmp_path / "region.jsonl")) as log:
+        for event in acks:
+            log.append(event)
+    assert traffic._Acknowledgements(tmp_path).resumed("append", 10) is resumed

@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from harness.clock import NS, Clock, Task
-from harness.errors import DriverError, HarnessError
+from harness.errors import HarnessError, OverdueError
 from harness.history import Event, History, Json
 from harness.protocols import Answer, Change, Job, StoredObject
 
@@ -85,7 +85,7 @@ class VirtualClock:
             if value := condition():
                 return value
             self.sleep(every_s)
-        raise DriverError(f"{what} did not happen within {timeout_s:g} s")
+        raise OverdueError(f"{what} did not happen within {timeout_s:g} s")
 
     def wake(self, who: threading.Event, *, after_ns: int = 0) -> None:
         heapq.heappush(self._waiting, (self._now_ns + after_ns, next(self._turns), who))

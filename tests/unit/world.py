@@ -29,6 +29,7 @@ from harness.protocols import (
     Reply,
     S3State,
     Signal,
+    Start,
     StoredObject,
     Undo,
 )
@@ -78,6 +79,7 @@ class PlainDriver:
         in_the_clear: what each node says to a client without TLS: a SQLSTATE, None for a welcome.
         settings: the dynamic configuration that it obeys beside what the scenario asks for; None
             when nobody has it.
+        spare: how many cores of the machine of all nodes are idle; None where each has its own.
         pace: how much of a wait for silence is really waited; 0 is nothing.
         before_act: called with each acting verb before it acts.
     """
@@ -99,7 +101,8 @@ class PlainDriver:
         self.seen: list[tuple[str, object]] = []
         self.idle: set[str] = set()
         self.alone = False
-        self.told_steady = False
+        self.spare: float | None = None
+        self.told: list[str] = []
         self.refusing: dict[str, str] = {}
         self.bugs: dict[str, Exception] = {}
         self.noisy: str | None = None
@@ -130,18 +133,14 @@ class PlainDriver:
     @contextmanager
     def room(
         self, cluster: Cluster, restored: Sequence[Cluster] = (), *, alone: bool = False
-    ) -> Iterator[Callable[[], None]]:
+    ) -> Iterator[Start]:
         self.clock.sleep(self.room_s)
         self._obey("room")
         self.rooms.append((cluster, *restored))
         self.alone = alone
-        self.told_steady = False
-
-        def started() -> None:
-            self.told_steady = True
-
+        self.told = []
         try:
-            yield started
+            yield MemoryStart(self.told)
         finally:
             self.rooms_end.append(self.downs)
 
@@ -458,11 +457,27 @@ class PlainDriver:
         for machine in self.inside.values():
             machine.pids = {"postgres": 1}
 
+    def idle_s(self) -> float | None:
+        return None if self.spare is None else self.clock.now_ns() / NS * self.spare
+
     def logs(self, folder: Path) -> None:
         self._obey("logs")
         folder.mkdir(parents=True, exist_ok=True)
         for node in self.inside:
             (folder / f"{node}.log").write_text("log\n")
+
+
+@dataclass
+class MemoryStart:
+    """Remembers how far it was told that a cluster's start is."""
+
+    told: list[str]
+
+    def leads(self) -> None:
+        self.told.append("leads")
+
+    def steady(self) -> None:
+        self.told.append("steady")
 
 
 class MemoryDriver(PlainDriver):
@@ -724,6 +739,7 @@ class MemoryWorld:
         self.tasks: list[Task] = []
         self.open: list[Undo] = []
         self.healing: list[Undo] = []
+        self.served_at_s = 0.0  # from then on clients are acknowledged all the time
 
     @property
     def driver(self) -> MemoryDriver:
@@ -784,6 +800,10 @@ class MemoryWorld:
         finally:
             self.driver.held = False
             self.seen.append(("release", None))
+
+    def unserved(self, since: int) -> Sequence[str]:
+        last = self.clock.now_ns() if self.now_s >= self.served_at_s else -1
+        return ["append"] if last < since else []
 
     def stop_traffic(self) -> None:
         self.seen.append(("stop traffic", None))

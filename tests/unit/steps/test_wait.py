@@ -1,9 +1,11 @@
 """Tests for harness.steps.wait: states that come, and what is lacking when they do not."""
 
+from typing import NoReturn
+
 import pytest
 
-from harness import cuts
-from harness.errors import AbortedError, DriverError
+from harness import conditions, cuts
+from harness.errors import AbortedError, DriverError, OverdueError
 from harness.protocols import Link, Undo
 from harness.scenario import Cluster, ReplicaState, Steady
 from harness.steps.wait import Wait
@@ -31,13 +33,41 @@ def test_another_node_takes_over(until: str) -> None:
     assert 5 <= world.now_s < 15
 
 
+def test_clients_are_served_later_than_the_cluster_is_healthy() -> None:
+    """What was acknowledged before the wait does not count; who lacks it is told."""
+    world = MemoryWorld()
+    world.served_at_s = world.now_s + 7
+    held = wait("served").perform(world)
+    assert held == {"nodes": [], "at": world.clock.now_ns(), "until": "served"}
+    assert 7 <= world.now_s < 8
+    world.served_at_s = world.now_s + 99
+    text = "'served' did not happen within 30 s: nothing of append was acknowledged"
+    with pytest.raises(OverdueError, match=text):
+        wait("served").perform(world)
+
+
 def test_the_same_leader_is_no_new_one() -> None:
     """What is lacking is told: who still holds the key."""
     world = MemoryWorld()
     world.before = "pg-1"
     text = "'new-leader' did not happen within 30 s: the leader key: pg-1"
-    with pytest.raises(DriverError, match=text):
+    with pytest.raises(OverdueError, match=text):
         wait("new-leader").perform(world)
+
+
+def test_a_question_that_cannot_be_asked_is_not_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time has no part in it, so a machine without a free core is no excuse for it."""
+    world = MemoryWorld()
+    world.before = "pg-1"
+
+    def pids(node: str, process: str) -> NoReturn:
+        raise DriverError(f"{node}: ps: cannot look at {process}")
+
+    monkeypatch.setattr(world.driver, "pids", pids)
+    monkeypatch.setattr(conditions, "recovering", lambda *_: None)
+    with pytest.raises(DriverError, match="pg-1: ps: cannot look at postgres") as raised:
+        wait({"old-leader": "read-only"}).perform(world)
+    assert not isinstance(raised.value, OverdueError)
 
 
 def test_a_new_leader_in_recovery_is_no_new_primary() -> None:
