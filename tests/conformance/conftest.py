@@ -1,6 +1,6 @@
 """One suite for all drivers: add a driver's name here and its tests exist."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -9,7 +9,7 @@ import pytest
 
 from harness import conditions, drivers
 from harness.clock import WallClock
-from harness.protocols import Driver
+from harness.protocols import Driver, Link
 from harness.scenario import Cluster, Steady
 
 CLUSTER = Cluster(nodes=2, azs=("a", "b"))
@@ -52,6 +52,13 @@ def wait_steady(driver: Driver, cluster: Cluster = CLUSTER) -> None:
         return not lacks
 
     clock.wait_for(holds, timeout_s=120, what="steady", every_s=0.25)
+
+
+def wait_open(driver: Driver, links: Sequence[Link]) -> None:
+    """Wait until each link is open; a machine that is busy may be too slow for one try."""
+    WallClock().wait_for(
+        lambda: not driver.dead(links), timeout_s=30, what=f"{len(links)} open links"
+    )
 
 
 def leader(driver: Driver) -> str:

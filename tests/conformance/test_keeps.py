@@ -47,11 +47,16 @@ def archive(driver: Driver) -> bool:
     return True
 
 
+def wait_archived(driver: Driver) -> None:
+    """Wait until a segment is in S3 soon after it was closed, and with it all before it."""
+    CLOCK.wait_for(lambda: archive(driver), timeout_s=90, what="the archive to catch up")
+
+
 def test_everything_in_s3_is_encrypted_and_below_the_clusters_prefix(
     driver: Driver, keeper: Keeps
 ) -> None:
     """By what S3 itself says of each object."""
-    assert archive(driver)
+    wait_archived(driver)
     everything = keeper.objects("")
     assert {stored.sse for stored in everything} == {"aws:kms"}
     assert all(stored.kms_key for stored in everything)
@@ -61,14 +66,14 @@ def test_everything_in_s3_is_encrypted_and_below_the_clusters_prefix(
 @pytest.mark.parametrize("state", ["outage", "deny"])
 def test_s3_is_away_and_comes_back(driver: Driver, keeper: Keeps, state: S3State) -> None:
     """Nothing is archived meanwhile, and all of it afterwards; made well twice is made well."""
-    assert archive(driver)
+    wait_archived(driver)
     keeper.s3(state)
     try:
         assert not archive(driver)
     finally:
         keeper.s3("well")
     keeper.s3("well")
-    CLOCK.wait_for(lambda: archive(driver), timeout_s=90, what="the archive to catch up")
+    wait_archived(driver)
 
 
 def test_s3_is_slow_and_fast_again(keeper: Keeps) -> None:
@@ -117,7 +122,7 @@ def test_a_clone_is_a_cluster_of_its_own(driver: Driver, keeper: Keeps) -> None:
     node = leader(driver)
     driver.query(node, "CREATE TABLE cloned AS SELECT 42 AS n", deadline_s=5)
     driver.query(node, "SELECT pg_create_restore_point('cloned')", deadline_s=5)
-    assert archive(driver)
+    wait_archived(driver)
     smaller = CLUSTER.model_copy(update={"nodes": 1})
     clone = keeper.clone("restored", smaller, RecoveryTarget("name", "cloned"))
     assert isinstance(clone, Keeps)

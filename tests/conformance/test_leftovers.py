@@ -148,9 +148,7 @@ def faults_of(folder: Path) -> list[str]:
     driver = DockerDriver.attach(run, folder, CLOCK)
     found = [name for name, state in machines_of(folder).items() if state == "paused"]
     for node in NODES:
-        found += [
-            f"{words} on {node}" for _, words, state in driver._processes(node) if "T" in state
-        ]
+        found += [f"{one.words} on {node}" for one in driver._running(node) if "T" in one.state]
         pid = driver._containers.pid(node)
         rules = driver._containers.nemesis(f"nsenter -t {pid} -n iptables -w -S") if pid else ""
         found += [line for line in rules.splitlines() if "DROP" in line or "REJECT" in line]
@@ -193,7 +191,7 @@ def heal_and_reap(folder: Path) -> list[str]:
     """Do for one run what `./drill heal && ./drill reap` do for all; return what they say."""
     said: list[str] = []
     runs = runs_of(folder)
-    assert leftovers.heal(said.append, only=runs) == 0, said
+    assert leftovers.heal(said.append, only=runs) == 0, "\n".join(said)
     if "undone" in " ".join(said):
         assert faults_of(folder) == []
     leftovers.reap(said.append, only=runs)

