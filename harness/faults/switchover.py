@@ -1,6 +1,6 @@
 """`switchover`: ask Patroni to hand the leadership over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from harness import conditions
@@ -16,11 +16,13 @@ class Switchover(Model):
     """Move the leadership, as an operator does; holds when the new leader is primary.
 
     A node that is asked for and leads already goes on leading: so every node can be named in turn,
-    whoever led first.
+    whoever led first. One that is asked for in a synchronous cluster is waited for until the DCS
+    names it a synchronous standby: Patroni hands over to nobody else, and drops a standby from
+    them for a round or two after a move.
 
     Attributes:
         to: the node that shall lead; without it Patroni chooses.
-        timeout: how long it may take.
+        timeout: how long the candidate may take to be synchronous, and then the move.
     """
 
     name: ClassVar[str] = "switchover"
@@ -31,9 +33,15 @@ class Switchover(Model):
     def perform(self, world: World) -> Mapping[str, Json]:
         leader = world.resolve(Target(role="leader"))[0]
         candidate = world.resolve(self.to)[0] if self.to else None
-        at = world.clock.now_ns()
         if candidate == leader:
-            return _stays(world, leader, at)
+            return _stays(world, leader, world.clock.now_ns())
+        if candidate and world.cluster.sync != "async":
+            world.clock.wait_for(
+                lambda: candidate in _sync_standbys(world),
+                timeout_s=self.timeout,
+                what=f"{candidate} as a synchronous standby, which alone Patroni hands over to,",
+            )
+        at = world.clock.now_ns()
         body: dict[str, Json] = {"leader": leader}
         if candidate:
             body["candidate"] = candidate
@@ -50,6 +58,10 @@ class Switchover(Model):
         if candidate and new != candidate:
             raise DriverError(f"switchover: {new} leads; expected {candidate}")
         return {"nodes": [leader], "at": at, "to": new}
+
+
+def _sync_standbys(world: World) -> Sequence[str]:
+    return conditions.sync_standbys(conditions.look(world.driver, world.clock).keys)
 
 
 def _stays(world: World, leader: str, at: int) -> Mapping[str, Json]:

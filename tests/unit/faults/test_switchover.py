@@ -1,9 +1,12 @@
 """Tests for harness.faults.switchover: a leadership that really moved."""
 
+import json
+
 import pytest
 
-from harness.errors import DriverError
+from harness.errors import DriverError, OverdueError
 from harness.faults.switchover import Switchover
+from harness.scenario import Cluster
 from tests.unit.world import MemoryWorld
 
 
@@ -24,6 +27,40 @@ def test_the_candidate_that_is_asked_for_leads() -> None:
     world = MemoryWorld()
     assert switchover(node="pg-3").perform(world)["to"] == "pg-3"
     assert world.seen == [("switchover", {"leader": "pg-1", "candidate": "pg-3"})]
+
+
+def test_a_candidate_is_asked_for_once_it_is_synchronous() -> None:
+    """Patroni drops a standby from them for a round after a move, and refuses it meanwhile."""
+    world = MemoryWorld(Cluster(sync="quorum"))
+    dcs, calls = world.driver.dcs, iter(range(99))
+
+    def settling(*, deadline_s: float) -> object:
+        keys = dict(dcs(deadline_s=deadline_s))
+        if next(calls) < 3:  # the first is for who leads
+            keys["sync"] = json.dumps({"leader": "pg-1", "sync_standby": "pg-2"})
+            assert world.seen == []
+        return keys
+
+    world.driver.dcs = settling  # type: ignore[method-assign, assignment]
+    done = switchover(node="pg-3").perform(world)
+    assert done["to"] == "pg-3"
+    assert done["at"]  # what is measured from here begins when Patroni was asked
+
+
+def test_a_candidate_that_never_is_synchronous_is_not_asked_for() -> None:
+    """Patroni would refuse it; who is missed is named."""
+    world = MemoryWorld(Cluster(sync="quorum"))
+    world.driver.keys["sync"] = json.dumps({"leader": "pg-1", "sync_standby": "pg-2"})
+    with pytest.raises(OverdueError, match=r"pg-3 as a synchronous standby, .* within 60 s"):
+        switchover(node="pg-3").perform(world)
+    assert world.seen == []
+
+
+def test_any_candidate_is_asked_for_in_an_asynchronous_cluster() -> None:
+    """There the DCS names nobody."""
+    world = MemoryWorld(Cluster(sync="async"))
+    world.driver.keys.pop("sync", None)
+    assert switchover(node="pg-3").perform(world)["to"] == "pg-3"
 
 
 def test_who_leads_already_goes_on_leading() -> None:
