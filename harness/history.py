@@ -260,6 +260,11 @@ class History:
         settled = self.phase("settled")
         return settled if settled is not None else max((e.time for e in self.events), default=0)
 
+    @property
+    def broke_off(self) -> bool:
+        """Return whether the run ended before it had settled: what is missing might have come."""
+        return self.phase("settled") is None
+
     def seconds(self, time_ns: int) -> float:
         """Return an instant for people: seconds since the first step (else the first event)."""
         return (time_ns - self._zero) / 1e9

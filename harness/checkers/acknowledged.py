@@ -27,7 +27,7 @@ class Acknowledged(CountExpectation):
 
     With `max: 0` nobody may write there: a primary whose commits must wait. With `min: 1` somebody
     must. The window goes from the step `since` to the step `until`; by default from the first step
-    to the end.
+    to the end. Without `until` it is a lower bound in a run that broke off.
 
     A pass does not show that other writes failed: one that was sent before the window, or is
     answered after it, does not count. Undecided when a node that had power was not tried for 2 s
@@ -60,7 +60,8 @@ class Acknowledged(CountExpectation):
             f"to {history.seconds(end):.2f} s"
         )
         evidence = [as_witness(history, ack.op) for ack in (*inside[:1], *inside[1:][-1:])]
-        return Measurement(len(inside), note, evidence=evidence)
+        at_least = self.until is None and history.broke_off
+        return Measurement(len(inside), note, evidence=evidence, at_least=at_least)
 
 
 def _ensure_tried(history: History, start: int, end: int) -> None:

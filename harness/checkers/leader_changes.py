@@ -14,7 +14,7 @@ class LeaderChanges(CountExpectation):
     """Count how often the leader key passed from one node to a different one during the steps.
 
     A key that was lost and taken again by the same node is no change. Told by the DCS's own
-    record, in its order of revisions.
+    record, in its order of revisions. In a run that broke off it is a lower bound.
 
     A pass does not show who accepted writes (`writers`); and a change that was undone while no
     watcher was connected goes unseen.
@@ -44,4 +44,5 @@ class LeaderChanges(CountExpectation):
             holders.append(change.holder)
         if not any(change.time <= start for change in changes):
             raise UndecidedError("who held the leader key before the first step was not seen")
-        return Measurement(len(said), f"led by {', then '.join([holders[0], *said])}")
+        said_so = f"led by {', then '.join([holders[0], *said])}"
+        return Measurement(len(said), said_so, at_least=history.broke_off)

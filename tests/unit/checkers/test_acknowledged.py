@@ -81,3 +81,15 @@ def test_undecided_without_known_nodes() -> None:
     tape = outage()
     tape.events = [event for event in tape.events if event.f != "run"]
     assert measure(tape).value is None
+
+
+def test_a_run_that_broke_off_accuses_nobody_of_too_few() -> None:
+    """Somebody might have been served later, unless a step closes the window."""
+    tape = Tape(["pg-1"])
+    tape.phases(steady=-3, steps=0)
+    tape.deed("start", 9, ["pg-1"], "back")
+    for second in range(10):
+        tape.probe("pg-1", second, "fail", 0)
+    found = measure(tape, since=None, until=None)
+    assert (found.value, found.at_least) == (0, True)
+    assert not measure(tape, since=None).at_least

@@ -1,7 +1,7 @@
 """Tests for harness.checkers.leader_changes."""
 
 from harness.checkers.leader_changes import LeaderChanges
-from harness.verdict import Measurement
+from harness.verdict import Measurement, Verdict, judge
 from tests.unit.checkers.tape import Tape
 
 
@@ -42,3 +42,16 @@ def test_undecided_when_the_dcs_was_not_seen() -> None:
     """No watcher told of the key, or only after the first step."""
     assert measure(held()).value is None
     assert measure(held((3, "pg-2"))).value is None
+
+
+def test_a_run_that_broke_off_accuses_nobody_of_too_few() -> None:
+    """The steps that were left might have moved it; too many are too many."""
+    tape = Tape()
+    tape.phases(steady=-3, steps=0)
+    tape.leader(-5, "pg-1")
+    tape.leader(2, "pg-2")
+    history = tape.history()
+    few = judge("leader_changes", "count", {"min": 2}, [LeaderChanges(min=2).measure(history)])
+    assert few.verdict is Verdict.ERROR
+    many = judge("leader_changes", "count", {"max": 0}, [LeaderChanges(max=0).measure(history)])
+    assert many.verdict is Verdict.FAIL
