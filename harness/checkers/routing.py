@@ -35,8 +35,9 @@ class Routing(Expectation):
     answered from the wrong role are told, not judged.
 
     A pass does not show that the right node was reachable (`client_outage`), nor anything of an
-    ELB that is not named here. Undecided unless each named ELB let a session through later than
-    its window after the last change of primary: earlier ones cannot be wrong.
+    ELB that is not named here. Undecided unless each named ELB let as many sessions through as
+    nodes were seen, later than its window after the last change of primary: earlier ones cannot
+    be wrong, and one that takes turns had to show each node that it takes.
 
     O(n log n) in the operations. Source: docs/adr/0006.
 
@@ -170,8 +171,12 @@ def _untested(
     if not sessions:
         return f"no session was opened through {elb}"
     first = cluster.changes[0].first.end if cluster.changes else cluster.steady
-    if not any(one.since_change_s > window and one.op.start > first for one in sessions):
-        return f"no session was opened through {elb} later than {window:g} s after a role change"
+    judged = sum(one.since_change_s > window and one.op.start > first for one in sessions)
+    if judged < (nodes := len(cluster.roles)):
+        return (
+            f"{judged or 'no'} {'session was' if judged < 2 else 'sessions were'} opened through "
+            f"{elb} later than {window:g} s after a role change; expected {nodes}, as many as nodes"
+        )
     return None
 
 
