@@ -110,7 +110,7 @@ def test_kill_ends_the_process(driver: Driver, process: Process) -> None:
     assert before
     driver.kill(node, process, "KILL")
     CLOCK.wait_for(
-        lambda: not before & set(driver.pids(node, process)), timeout_s=10, what="the end"
+        lambda: not before & set(driver.pids(node, process)), timeout_s=60, what="the end"
     )
     wait_steady(driver)
 
@@ -128,7 +128,7 @@ def test_kill_of_postgres_leaves_no_child_behind(driver: Driver) -> None:
     driver._containers[node].exec_run(
         ["bash", "-c", 'exec -a /x/bin/postgres bash -c "$0" forks', forks], detach=True
     )
-    CLOCK.wait_for(lambda: len(driver.pids(node, "postgres")) > 100, timeout_s=10, what="forks")
+    CLOCK.wait_for(lambda: len(driver.pids(node, "postgres")) > 100, timeout_s=60, what="forks")
     driver.kill(node, "postgres", "KILL")
     assert [one.words for one in driver._running(node) if "forked" in one.words] == []
     wait_steady(driver)

@@ -51,7 +51,7 @@ def test_a_run_waits_for_room_and_gives_it_back(
     try:
         with first.room(Cluster()):
             task = CLOCK.spawn(run, "second")
-            assert said.wait(10)
+            assert said.wait(60)
         task.join()
         assert [path.name for path in small.folder.iterdir()] == ["lock"]
     finally:

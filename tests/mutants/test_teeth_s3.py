@@ -118,7 +118,7 @@ def test_history_that_is_missing(tmp_path: Path) -> None:
     What would come of it is in the next test. The run is an error, too, since nothing was
     restored: the image's own words are looked for, to tell it from one that was too slow.
     """
-    result = run(ACROSS, tmp_path, "within=8s-timeout=30s", defect(LosesHistory))
+    result = run(ACROSS, tmp_path, "within=8s-timeout=45s", defect(LosesHistory))
     assert result.verdict is Verdict.FAIL, result.note
     assert finding(result, "rto").verdict is Verdict.FAIL
     assert finding(result, "wal_gaps").verdict is Verdict.PASS  # it had been archived
