@@ -6,7 +6,6 @@ The stand-ins for system tools note each call, so that a test sees what was aske
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -229,33 +228,6 @@ def test_docker_is_installed_and_started(machine):
     assert machine.asked("dockerd") == [f"--data-root /data root --host unix://{machine.socket}"]
     assert "installing docker.io" in err
     assert "starting the Docker engine" in err
-
-
-def test_the_engine_yields_to_what_it_runs(machine, tmp_path):
-    """Also where the kernel weighs whole sessions; and ours keeps the weight that it has."""
-    groups = Path("/proc/self/autogroup")
-    before = groups.read_text() if groups.exists() else ""
-    machine.debian()
-    seen, containerd = tmp_path / "seen", tmp_path / "containerd"
-    machine.tool(
-        "dockerd",
-        f"{{ nice; cat {groups}; }} >{seen} 2>/dev/null\n"
-        f"setsid sleep 60 & echo $! >{containerd}\n"
-        f"{sys.executable} -c '{ENGINE}' {machine.socket}; wait",
-    )
-    (machine.bin / "dockerd").rename(machine.bin / "not-yet-dockerd")
-    assert machine.drill("run", "a")[0] == 0
-    process = int(containerd.read_text())
-    try:
-        nice, *weights = seen.read_text().splitlines()
-        assert int(nice) == min(os.nice(0) + 10, 19)
-        if before:
-            weights.append(Path(f"/proc/{process}/autogroup").read_text().strip())
-            assert len(weights) == 2
-        assert all(weight.endswith(" nice 10") for weight in weights)
-    finally:
-        os.kill(process, signal.SIGTERM)
-    assert (groups.read_text() if groups.exists() else "") == before
 
 
 def test_an_engine_that_gives_up_is_reported(machine):
