@@ -111,6 +111,14 @@ def test_undecided_without_sessions_that_could_have_been_late() -> None:
     )
 
 
+def test_a_node_that_nobody_saw_counts_as_one_that_an_elb_may_take() -> None:
+    """Blind probes must not make the check easier: two of three were seen, and two sessions."""
+    late = ((8.4, "pg-2", False), (9.0, "pg-2", False))
+    found = measure(through(failover(), PRIMARY, (-1.0, "pg-1", False), *late))
+    assert found.value is None
+    assert "expected 3, as many as nodes" in found.note
+
+
 def test_a_breach_behind_one_elb_counts_though_the_other_was_not_tested() -> None:
     """What was seen was seen."""
     tape = through(seen(failover()), PRIMARY, *GOOD, (9.0, "pg-3", True))
