@@ -4,13 +4,17 @@ Either all of them are given, with the CA that signed them, or each node signs i
 listens in, but no peer can tell who it talks to.
 """
 
+import hashlib
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from environment import Reader
 
 FOLDER = Path("/run/spilo/tls")
+# Which ones there were before Patroni read them.
+SEAL = Path("/run/spilo/seal")
 _DAYS = "3650"
 
 
@@ -50,3 +54,18 @@ def sign_own(name: str, address: str) -> None:
     command += ["-noenc", "-days", _DAYS, "-subj", f"/CN={name}", "-addext", names]
     command += ["-keyout", SELF_SIGNED.key, "-out", SELF_SIGNED.certificate]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def files_of(*certificates: Certificate) -> tuple[Path, ...]:
+    """Return every file of these certificates once."""
+    named = [name for one in certificates for name in (one.certificate, one.key, one.ca) if name]
+    return tuple(Path(name) for name in dict.fromkeys(named))
+
+
+def seal_of(files: Iterable[Path]) -> str:
+    """Return what tells these contents from all others; empty when a file cannot be read."""
+    try:
+        sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    except OSError:
+        return ""
+    return " ".join(sums)

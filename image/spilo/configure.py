@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jinja2
 import yaml
-from certificates import SELF_SIGNED, sign_own
+from certificates import SEAL, SELF_SIGNED, files_of, seal_of, sign_own
 from environment import ConfigurationError
 from settings import JUDGED, POSTGRESQL_ROOT, Settings, read_settings, write
 from storage import Place
@@ -96,6 +96,8 @@ def main() -> int:
     write(yaml.safe_dump(render(settings, host), sort_keys=False).encode(), CONFIG)
     if SELF_SIGNED in (settings.tls, settings.restapi_tls):
         sign_own(host.name, host.address)
+    # Empty when one is away at this very moment: whatever comes is new, then.
+    write(seal_of(files_of(settings.tls, settings.restapi_tls)).encode(), SEAL)
     if settings.storage is not None:
         write(render_store(settings, settings.storage.own).encode(), OWN_STORE)
         if settings.storage.clone is not None:

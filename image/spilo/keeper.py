@@ -4,18 +4,17 @@ Runs on every node beside Patroni. Backups are made by the one that leads when t
 first one as soon as there is a leader and S3 holds none.
 """
 
-import hashlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from backup import back_up, next_kind
-from certificates import Certificate
+from certificates import SEAL, files_of, seal_of
 from croniter import croniter
 from inherited import archive_inherited
 from pgbackrest import Backup, BackupError, log, own
@@ -90,43 +89,34 @@ class Legacy:
 
 @dataclass
 class Seals:
-    """Whether the certificates are still those that were read."""
+    """Whether the certificates are still those that Patroni read.
+
+    That is not those that the keeper found: it comes seconds after Patroni, on a busy machine many,
+    and would take what was renewed meanwhile for what is shown. After a start of its own it may
+    reload for nothing.
+
+    Attributes:
+        seen: the seal from before Patroni's start, then of each change.
+    """
 
     files: tuple[Path, ...]
-    seen: str | None = None
-
-    def __post_init__(self) -> None:
-        self.seen = _sum_of(self.files)
+    seen: str
 
     def have_changed(self) -> bool:
         """Return whether a file has another content than at the last call.
 
         While one is being replaced it may be away for a moment; that is no new certificate yet.
         """
-        now = _sum_of(self.files)
-        if now is None or now == self.seen:
+        now = seal_of(self.files)
+        if now in {"", self.seen}:
             return False
         self.seen = now
         return True
 
 
-def files_of(*certificates: Certificate) -> tuple[Path, ...]:
-    """Return every file of these certificates once."""
-    named = [name for one in certificates for name in (one.certificate, one.key, one.ca) if name]
-    return tuple(Path(name) for name in dict.fromkeys(named))
-
-
-def _sum_of(files: Iterable[Path]) -> str | None:
-    try:
-        sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    except OSError:
-        return None
-    return " ".join(sums)
-
-
 def keep(settings: Settings) -> NoReturn:
     """Do what is due, for ever."""
-    seals = Seals(files_of(settings.tls, settings.restapi_tls))
+    seals = Seals(files_of(settings.tls, settings.restapi_tls), SEAL.read_text())
     diary = Diary(settings.storage.schedule) if settings.storage else None
     legacy = Legacy()
     looked_at = 0.0

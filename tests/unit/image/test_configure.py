@@ -7,7 +7,7 @@ from pathlib import Path
 import configure
 import pytest
 import yaml
-from certificates import Certificate
+from certificates import Certificate, seal_of
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
@@ -433,6 +433,7 @@ def start(tmp_path, monkeypatch):
         ("OWN_STORE", "pgbackrest.conf"),
         ("SOURCE_STORE", "clone.conf"),
         ("JUDGED", "settings"),
+        ("SEAL", "seal"),
     ):
         monkeypatch.setattr(f"configure.{name}", tmp_path / file)
     monkeypatch.setattr("configure.this_host", lambda _: HOST)
@@ -464,7 +465,7 @@ def test_all_that_holds_a_secret_is_its_owners_alone(start, capsys):
     """With a clone: Patroni's, both of pgBackRest's, and what later scripts read."""
     code, files = start({**GOOD, **S3, **KEYS, **CLONE, **REST})
     assert (code, capsys.readouterr().err) == (0, "")
-    assert sorted(files) == ["clone.conf", "patroni.yml", "pgbackrest.conf", "settings"]
+    assert sorted(files) == ["clone.conf", "patroni.yml", "pgbackrest.conf", "seal", "settings"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     assert yaml.safe_load(files["patroni.yml"].read_text())["scope"] == "my-cluster"
     assert "[source]" in files["clone.conf"].read_text()
@@ -472,8 +473,21 @@ def test_all_that_holds_a_secret_is_its_owners_alone(start, capsys):
 
 def test_a_plain_node_has_patronis_file_alone_and_signs_its_own(start, tmp_path):
     code, files = start(GOOD)
-    assert (code, sorted(files)) == (0, ["patroni.yml", "settings"])
-    assert "BEGIN CERTIFICATE" in (tmp_path / "tls" / "server.crt").read_text()
+    assert (code, sorted(files)) == (0, ["patroni.yml", "seal", "settings"])
+    pair = (tmp_path / "tls" / "server.crt", tmp_path / "tls" / "server.key")
+    assert "BEGIN CERTIFICATE" in pair[0].read_text()
+    assert files["seal"].read_text() == seal_of(pair)
+
+
+def test_the_seal_is_of_the_certificates_at_this_start(start, tmp_path):
+    """Whatever it was at an earlier one."""
+    start({**GOOD, **TLS})
+    given = [tmp_path / "secrets" / Path(TLS[name]).name for name in TLS]
+    before = (tmp_path / "seal").read_text()
+    given[0].write_text("renewed")
+    start({**GOOD, **TLS})
+    assert (tmp_path / "seal").read_text() != before
+    assert sorted((tmp_path / "seal").read_text().split()) == sorted(seal_of(given).split())
 
 
 def test_a_node_with_given_certificates_signs_nothing(start, tmp_path):

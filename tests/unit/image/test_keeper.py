@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certificates import Certificate
-from keeper import AGAIN_AFTER_S, Diary, Legacy, Seals, files_of
+from certificates import Certificate, files_of, seal_of
+from keeper import AGAIN_AFTER_S, Diary, Legacy, Seals
 from storage import Schedule
 
 from tests.unit.image.backups import backup
@@ -138,16 +138,26 @@ def test_files_are_watched_once_each():
 
 def test_a_new_content_is_seen_once(tmp_path):
     pair = files(tmp_path)
-    seals = Seals(pair)
+    seals = Seals(pair, seal_of(pair))
     assert not seals.have_changed()
     pair[0].write_text("new")
     assert seals.have_changed()
     assert not seals.have_changed()
 
 
+def test_what_was_renewed_before_the_keeper_came_is_new(tmp_path):
+    """Patroni has read the old one by then, and would show it until its end."""
+    pair = files(tmp_path)
+    before = seal_of(pair)
+    pair[0].write_text("new")
+    seals = Seals(pair, before)
+    assert seals.have_changed()
+    assert not seals.have_changed()
+
+
 def test_a_new_date_is_no_new_content(tmp_path):
     pair = files(tmp_path)
-    seals = Seals(pair)
+    seals = Seals(pair, seal_of(pair))
     pair[0].write_text("old")
     assert not seals.have_changed()
 
@@ -157,7 +167,7 @@ def test_what_moves_from_one_file_to_the_other_is_seen(tmp_path):
     pair = files(tmp_path)
     pair[0].write_text("ab")
     pair[1].write_text("")
-    seals = Seals(pair)
+    seals = Seals(pair, seal_of(pair))
     pair[0].write_text("a")
     pair[1].write_text("b")
     assert seals.have_changed()
@@ -166,7 +176,7 @@ def test_what_moves_from_one_file_to_the_other_is_seen(tmp_path):
 def test_a_file_that_is_away_for_a_moment_is_no_new_one(tmp_path):
     """Reloading then would fail; what comes back is judged by its content."""
     pair = files(tmp_path)
-    seals = Seals(pair)
+    seals = Seals(pair, seal_of(pair))
     pair[1].unlink()
     assert not seals.have_changed()
     pair[1].write_text("old")
@@ -178,7 +188,7 @@ def test_a_file_that_is_away_for_a_moment_is_no_new_one(tmp_path):
 
 
 def test_no_certificate_at_first_is_no_obstacle(tmp_path):
-    seals = Seals((tmp_path / "server.crt",))
+    seals = Seals((tmp_path / "server.crt",), "")
     assert not seals.have_changed()
     (tmp_path / "server.crt").write_text("new")
     assert seals.have_changed()
