@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
-from requests.exceptions import RequestException
+from requests.exceptions import ReadTimeout, RequestException
 
 from harness import reaper
 from harness.clock import NS, WallClock
@@ -46,7 +45,17 @@ def obeying(what: str) -> Iterator[None]:
     except APIError as error:
         raise DriverError(f"{what}: {error.explanation or error}") from None
     except (DockerException, RequestException) as error:
-        raise DriverError(f"{what}: the Docker engine: {error}") from None
+        raise DriverError(f"{what}: the Docker engine{_fault(error)}") from None
+
+
+def _fault(error: DockerException | RequestException) -> str:
+    """Return what was wrong with the engine, for a sentence that names it."""
+    if not isinstance(error, ReadTimeout):
+        return f": {error}"
+    return (
+        f" did not answer within {_DEADLINE_S} s; when `docker ps` hangs, too, restart it, then"
+        " ./drill heal && ./drill reap (one before 20.10.27 may stand still for ever: moby#42545)"
+    )
 
 
 # --- what is there -----------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def remove_run(
         except NotFound:
             return
         except (DockerException, RequestException) as error:
-            refusals.append(f"{thing.kind} {thing.machine or thing.id[:40]}: {error}")
+            refusals.append(f"{thing.kind} {thing.machine or thing.id[:40]}{_fault(error)}")
             if thing.kind == "network" and is_miscounted(engine, thing.id, error):
                 held.add(thing.id)
         else:
@@ -145,15 +154,14 @@ def remove_run(
 
     def is_gone() -> bool:
         nonlocal only_held_since
-        left = things(engine, run)
         refusals.clear()
         held.clear()
-        for kind in ("container", "network", "volume"):
-            # Side by side: each takes the engine a quarter of a second.
-            tasks = [clock.spawn(partial(remove, t), "remove") for t in left if t.kind == kind]
-            for task in tasks:
-                task.join()
-        if not left or not {thing.id for thing in left} <= held:
+        # One by one: of two that leave a network at once, one may hold the network's lock and wait
+        # for the engine's while the other does the reverse, for ever (moby#42545, until 20.10.27).
+        for thing in things(engine, run):
+            remove(thing)
+        left = {thing.id for thing in things(engine, run)}
+        if not left or not left <= held:
             only_held_since = None
             return not left
         now = clock.now_ns()
