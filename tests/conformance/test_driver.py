@@ -99,7 +99,7 @@ def _wait_for_answer(ask: Callable[[], object]) -> None:
             return False
         return True
 
-    CLOCK.wait_for(is_answered, timeout_s=30, what="an answer")
+    CLOCK.wait_for(is_answered, timeout_s=60, what="an answer")
 
 
 @pytest.mark.parametrize("process", ["patroni", "postgres"])

@@ -129,7 +129,7 @@ def await_another(driver: DockerDriver, before: str) -> None:
     for port in (5432, 8008):
         CLOCK.wait_for(
             partial(_differs, driver, port, before),
-            timeout_s=30,
+            timeout_s=60,
             what=f"the new certificate at port {port}",
             every_s=0.5,
         )
