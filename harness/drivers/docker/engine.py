@@ -147,6 +147,9 @@ def remove_run(
             return
         except (DockerException, RequestException) as error:
             refusals.append(f"{thing.kind} {thing.machine or thing.id[:40]}{_fault(error)}")
+            if isinstance(error, ReadTimeout):
+                # Each of the others would be waited for as long, one by one.
+                raise DriverError("the engine stands still") from None
             if thing.kind == "network" and is_miscounted(engine, thing.id, error):
                 held.add(thing.id)
         else:

@@ -124,6 +124,21 @@ def test_a_run_is_removed_one_by_one_senders_first(monkeypatch) -> None:
     assert api.order == ["c1", "c2", "c3", "n1", "v1", "v2"]
 
 
+def test_an_engine_that_stands_still_is_asked_no_more(monkeypatch) -> None:
+    """Each of a run's machines would cost two minutes more before anybody is told."""
+    api = Jammed()
+    asked: list[str] = []
+
+    def stands_still(name: str, **_: object) -> None:
+        asked.append(name)
+        raise ReadTimeout("Read timed out.")
+
+    monkeypatch.setattr(api, "remove_container", stands_still)
+    with pytest.raises(DriverError, match=r"r1: not all removed: container c1 did not answer"):
+        engine.remove_run(cast("docker.DockerClient", Client(api)), "r1")
+    assert asked == ["c1"]
+
+
 def test_an_engine_that_stands_still_is_named_with_what_to_do() -> None:
     """`Read timed out` helps nobody; another trouble keeps its own words."""
     with (
