@@ -1,11 +1,14 @@
-"""image/spilo/certificates.py: what a node signs for itself. What is given: test_settings.py."""
+"""image/spilo/certificates.py: what a node signs for itself, and which files are watched.
+
+What is given: test_settings.py. What becomes of the seal: test_keeper.py.
+"""
 
 import stat
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from certificates import Certificate, sign_own
+from certificates import Certificate, files_of, sign_own
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -50,3 +53,13 @@ def test_each_start_signs_anew(own):
     before = Path(own.certificate).read_bytes()
     sign_own("pg-1", "198.18.7.11")
     assert Path(own.certificate).read_bytes() != before
+
+
+def test_files_are_watched_once_each():
+    """PostgreSQL and the REST interface mostly share one certificate."""
+    both = Certificate("/c/server.crt", "/c/server.key", "/c/ca.crt")
+    rest = Certificate("/c/rest.crt", "/c/rest.key", "/c/ca.crt")
+    own = Certificate("/o/server.crt", "/o/server.key", None)
+    assert files_of(both, both) == tuple(map(Path, ("/c/server.crt", "/c/server.key", "/c/ca.crt")))
+    assert len(files_of(both, rest)) == 5
+    assert files_of(own) == (Path("/o/server.crt"), Path("/o/server.key"))

@@ -1,9 +1,8 @@
 """image/spilo/keeper.py: when a backup is due, and when certificates were renewed."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
-from certificates import Certificate, files_of, seal_of
+from certificates import seal_of
 from keeper import AGAIN_AFTER_S, Diary, Legacy, Seals
 from storage import Schedule
 
@@ -124,16 +123,6 @@ def files(folder):
     for path in pair:
         path.write_text("old")
     return pair
-
-
-def test_files_are_watched_once_each():
-    """PostgreSQL and the REST interface mostly share one certificate."""
-    both = Certificate("/c/server.crt", "/c/server.key", "/c/ca.crt")
-    rest = Certificate("/c/rest.crt", "/c/rest.key", "/c/ca.crt")
-    own = Certificate("/o/server.crt", "/o/server.key", None)
-    assert files_of(both, both) == tuple(map(Path, ("/c/server.crt", "/c/server.key", "/c/ca.crt")))
-    assert len(files_of(both, rest)) == 5
-    assert files_of(own) == (Path("/o/server.crt"), Path("/o/server.key"))
 
 
 def test_a_new_content_is_seen_once(tmp_path):
